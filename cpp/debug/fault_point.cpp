@@ -1,0 +1,43 @@
+#include "debug/fault_point.hpp"
+
+#if defined(MINIRAY_FAULTS) && MINIRAY_FAULTS
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+namespace miniray::debug {
+namespace {
+struct Plan {
+  char point[64] = {};
+  char role[16] = {};
+  long nth = 1;
+  Plan() {
+    const char* text = std::getenv("MINIRAY_CRASH_AT");
+    if (text == nullptr) return;
+    std::strncpy(point, text, sizeof(point) - 1);
+    if (char* at = std::strchr(point, '@'); at != nullptr) {
+      std::strncpy(role, at + 1, sizeof(role) - 1);
+      *at = '\0';
+    }
+    if (char* colon = std::strchr(point, ':'); colon != nullptr) {
+      nth = std::strtol(colon + 1, nullptr, 10);
+      *colon = '\0';
+    }
+  }
+};
+const Plan plan;
+std::atomic<long> passes{0};
+const char* role = "driver";
+}  // namespace
+
+void set_fault_role(const char* new_role) noexcept { role = new_role; }
+
+void fault_point(const char* name) noexcept {
+  if (plan.point[0] == '\0' || std::strcmp(name, plan.point) != 0) return;
+  if (plan.role[0] != '\0' && std::strcmp(role, plan.role) != 0) return;
+  if (passes.fetch_add(1) + 1 == plan.nth) (void)std::raise(SIGKILL);
+}
+
+}  // namespace miniray::debug
+#endif

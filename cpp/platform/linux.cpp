@@ -1,0 +1,195 @@
+// platform/linux.cpp - primitives that differ between systems, for Linux 5.3
+// and later. Liveness follows this order of proof: pidfd readable, then ESRCH,
+// then a start time that differs. A zombie whose leader alone has ended, or any
+// unexpected error, counts as alive.
+#ifndef __linux__
+#error "this file is for Linux; other systems get a file of their own in platform/"
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "platform/platform.hpp"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+namespace miniray::platform {
+
+std::uint32_t processor_count() noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+    const int count = CPU_COUNT(&set);
+    if (count > 0) return static_cast<std::uint32_t>(count);
+  }
+  const long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? static_cast<std::uint32_t>(online) : 1;
+}
+
+WaitResult wait_on_word(const std::uint32_t* word, std::uint32_t expected, std::int64_t timeout_ns) noexcept {
+  timespec timeout{};
+  timespec* limit = nullptr;
+  if (timeout_ns >= 0) {
+    timeout.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000);
+    timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000);
+    limit = &timeout;
+  }
+  const long result = syscall(SYS_futex, word, FUTEX_WAIT, expected, limit, nullptr, 0);
+  if (result == 0 || errno == EAGAIN) return WaitResult::kWoken;
+  if (errno == ETIMEDOUT) return WaitResult::kTimedOut;
+  return WaitResult::kInterrupted;
+}
+
+void wake_word(const std::uint32_t* word, int how_many) noexcept {
+  syscall(SYS_futex, word, FUTEX_WAKE, how_many, nullptr, nullptr, 0);
+}
+
+std::uint64_t process_start_time(ProcessNumber process) noexcept {
+  // Field 22 of /proc/<pid>/stat; the second field (the name) may hold spaces
+  // and parentheses, so count from the last ')'.
+  char path[32] = "/proc/";
+  char digits[12];
+  int count = 0;
+  for (ProcessNumber rest = process; rest > 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
+  if (count == 0) return 0;
+  char* end = path + 6;
+  while (count > 0) *end++ = digits[--count];
+  memcpy(end, "/stat", 6);
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  char text[1024];
+  const ssize_t length = read(file, text, sizeof(text) - 1);
+  close(file);
+  if (length <= 0) return 0;
+  text[length] = '\0';
+  const char* position = strrchr(text, ')');
+  if (position == nullptr) return 0;
+  for (int field = 2; field < 22; ++field) {
+    position = strchr(position + 1, ' ');
+    if (position == nullptr) return 0;
+  }
+  return strtoull(position + 1, nullptr, 10);
+}
+
+Descriptor open_process(ProcessNumber process) noexcept {
+  const long file = syscall(SYS_pidfd_open, process, 0);
+  return file < 0 ? -errno : static_cast<Descriptor>(file);
+}
+
+bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept {
+  const Descriptor file = open_process(process);
+  if (file == -ESRCH) return true;
+  if (file >= 0) {
+    pollfd query{file, POLLIN, 0};
+    const bool ended = poll(&query, 1, 0) == 1 && (query.revents & POLLIN) != 0;
+    close(file);
+    if (ended) return true;
+  } else if (kill(process, 0) != 0 && errno == ESRCH) {
+    return true;
+  }
+  if (start_time == 0) return false;
+  const std::uint64_t found = process_start_time(process);
+  return found != 0 && found != start_time;
+}
+
+void wait_for_process_end(Descriptor process) noexcept {
+  pollfd query{process, POLLIN, 0};
+  while (poll(&query, 1, -1) < 1 || (query.revents & (POLLIN | POLLNVAL)) == 0) {
+  }
+}
+
+std::uint64_t process_namespace() noexcept {
+  struct stat status{};
+  return stat("/proc/self/ns/pid", &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
+}
+
+void fill_random(void* destination, std::size_t size_bytes) noexcept {
+  auto* position = static_cast<char*>(destination);
+  while (size_bytes > 0) {
+    const ssize_t done = getrandom(position, size_bytes, 0);
+    if (done < 0) continue;
+    position += done;
+    size_bytes -= static_cast<std::size_t>(done);
+  }
+}
+
+void read_boot_id(char (&destination)[40]) noexcept {
+  memset(destination, 0, sizeof(destination));
+  const int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return;
+  const ssize_t length = read(file, destination, 36);
+  if (length != 36) destination[0] = '\0';
+  close(file);
+}
+
+Descriptor create_anonymous_file(const char* name, std::uint64_t size_bytes) noexcept {
+  int file = static_cast<int>(syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
+  if (file < 0 && errno == EINVAL) file = static_cast<int>(syscall(SYS_memfd_create, name, MFD_CLOEXEC));
+  if (file < 0) return -errno;
+  if (ftruncate(file, static_cast<off_t>(size_bytes)) != 0) {
+    const int error = errno;
+    close(file);
+    return -error;
+  }
+  return file;
+}
+
+int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  // A signal interrupts fallocate and throws away what it did; pieces make
+  // progress certain.
+  constexpr std::uint64_t kPiece = 64ULL << 20;
+  while (size_bytes > 0) {
+    const std::uint64_t piece = size_bytes < kPiece ? size_bytes : kPiece;
+    if (fallocate(file, 0, static_cast<off_t>(offset), static_cast<off_t>(piece)) != 0) {
+      if (errno == EINTR) continue;
+      return -errno;
+    }
+    offset += piece;
+    size_bytes -= piece;
+  }
+  return 0;
+}
+
+int discard_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  return fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                   static_cast<off_t>(size_bytes)) == 0
+             ? 0
+             : -errno;
+}
+
+std::uint64_t shared_memory_available_bytes() noexcept {
+  struct statvfs status{};
+  if (statvfs(kSharedMemoryFolder, &status) != 0) return 0;
+  return static_cast<std::uint64_t>(status.f_bavail) * static_cast<std::uint64_t>(status.f_frsize);
+}
+
+void populate_for_write(std::byte* address, std::uint64_t size_bytes) noexcept {
+  (void)madvise(address, size_bytes, MADV_POPULATE_WRITE);
+}
+
+void populate_for_read(std::byte* address, std::uint64_t size_bytes) noexcept {
+  (void)madvise(address, size_bytes, MADV_POPULATE_READ);
+}
+
+}  // namespace miniray::platform

@@ -1,0 +1,96 @@
+// platform/platform.hpp - contract of every operating system primitive the core
+// uses. Invariants  P1 nothing outside platform/ includes an OS header or tests
+// an OS macro.
+//             P2 times are nanoseconds of a monotonic clock; sizes and offsets
+//             are bytes; a negative result is -errno. P3 no function allocates
+//             memory or throws, so all of them may be called after fork().
+// Blocking    only functions named wait_* may sleep.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace miniray::platform {
+
+using ProcessNumber = std::int32_t;  // what the kernel calls pid
+using Descriptor = int;
+
+// --- time and processors
+// -------------------------------------------------------------------------------------------
+[[nodiscard]] std::uint64_t monotonic_ns() noexcept;
+[[nodiscard]] std::uint32_t processor_count() noexcept;  // usable by this process, at least 1
+inline void cpu_relax() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield" ::: "memory");
+#endif
+}
+
+// --- waiting on a word of shared memory
+// ----------------------------------------------------------------------------
+enum class WaitResult { kWoken, kTimedOut, kInterrupted };  // kWoken also when the word already differed
+inline constexpr std::int64_t kForever = -1;
+WaitResult wait_on_word(const std::uint32_t* word, std::uint32_t expected, std::int64_t timeout_ns) noexcept;
+void wake_word(const std::uint32_t* word, int how_many) noexcept;
+
+// --- processes
+// -----------------------------------------------------------------------------------------------------
+[[nodiscard]] ProcessNumber current_process() noexcept;
+// Start time in clock ticks since boot; 0 when no such process is visible.
+[[nodiscard]] std::uint64_t process_start_time(ProcessNumber process) noexcept;
+// True only with proof: the whole thread group has ended, or the number now
+// belongs to a process started at another time. `start_time` 0 means unknown.
+// Any doubt is "alive".
+[[nodiscard]] bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept;
+// A descriptor that becomes readable when the process has ended (pidfd on
+// Linux), close-on-exec, or -errno.
+[[nodiscard]] Descriptor open_process(ProcessNumber process) noexcept;
+// Blocks until the process behind an open_process() descriptor has ended.
+void wait_for_process_end(Descriptor process) noexcept;
+[[noreturn]] void exit_immediately(int code) noexcept;
+void block_all_signals() noexcept;  // for this thread
+[[nodiscard]] std::uint32_t user_number() noexcept;
+[[nodiscard]] std::uint64_t process_namespace() noexcept;  // 0 when unknown
+void fill_random(void* destination, std::size_t size_bytes) noexcept;
+void read_boot_id(char (&destination)[40]) noexcept;  // zero-terminated; empty when unknown
+
+// --- shared memory files
+// -------------------------------------------------------------------------------------------
+inline constexpr const char* kSharedMemoryFolder = "/dev/shm";
+inline constexpr std::size_t kPageBytes = 4096;
+struct FileFacts {
+  std::uint64_t size_bytes;
+  std::uint32_t user;
+  std::uint32_t mode;  // permission bits
+};
+// Names have no slash. Created 0600, exclusively (-EEXIST otherwise), sparse,
+// close-on-exec.
+[[nodiscard]] Descriptor create_shared_file(const char* name, std::uint64_t size_bytes) noexcept;
+[[nodiscard]] Descriptor create_anonymous_file(const char* name, std::uint64_t size_bytes) noexcept;
+[[nodiscard]] Descriptor open_shared_file(const char* name) noexcept;
+[[nodiscard]] int unlink_shared_file(const char* name) noexcept;
+[[nodiscard]] int file_facts(Descriptor file, FileFacts& facts) noexcept;
+[[nodiscard]] int duplicate_descriptor(Descriptor file) noexcept;
+void close_descriptor(Descriptor file) noexcept;
+// Makes a doorbell (eventfd or pipe end) readable; does not block.
+void ring_doorbell(Descriptor doorbell) noexcept;
+// Runs `handler` in every forked child, before user code.
+void on_fork_in_child(void (*handler)()) noexcept;
+// Reserves pages, so that touching them later cannot fail (-ENOSPC when the
+// file system is full). May take long: never under a lock.
+[[nodiscard]] int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+// Gives pages back to the system; they read as zero afterwards.
+[[nodiscard]] int discard_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+[[nodiscard]] std::uint64_t file_resident_bytes(Descriptor file) noexcept;
+[[nodiscard]] std::uint64_t shared_memory_available_bytes() noexcept;
+
+enum class Access { kRead, kReadWrite };
+[[nodiscard]] std::byte* map_file(Descriptor file, std::uint64_t size_bytes,
+                                  Access access) noexcept;  // nullptr on failure
+void unmap(std::byte* address, std::uint64_t size_bytes) noexcept;
+// Faults pages in with one call; best effort.
+void populate_for_write(std::byte* address, std::uint64_t size_bytes) noexcept;
+void populate_for_read(std::byte* address, std::uint64_t size_bytes) noexcept;
+
+}  // namespace miniray::platform

@@ -1,0 +1,123 @@
+// platform/posix.cpp - primitives that are the same on every POSIX system.
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+#include "platform/platform.hpp"
+
+namespace miniray::platform {
+
+std::uint64_t monotonic_ns() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+ProcessNumber current_process() noexcept { return static_cast<ProcessNumber>(getpid()); }
+
+void exit_immediately(int code) noexcept { _exit(code); }
+
+void block_all_signals() noexcept {
+  sigset_t all;
+  sigfillset(&all);
+  // Faults stay deliverable: a blocked SIGSEGV would end the process without
+  // the report of faulthandler.
+  for (const int signal_number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, signal_number);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+std::uint32_t user_number() noexcept { return static_cast<std::uint32_t>(getuid()); }
+
+namespace {
+bool slash_name(const char* name, char (&path)[256]) noexcept {
+  path[0] = '/';
+  std::size_t length = 0;
+  for (; name[length] != '\0'; ++length) {
+    if (length + 2 >= sizeof(path) || name[length] == '/') return false;
+    path[length + 1] = name[length];
+  }
+  path[length + 1] = '\0';
+  return length > 0;
+}
+}  // namespace
+
+Descriptor create_shared_file(const char* name, std::uint64_t size_bytes) noexcept {
+  char path[256];
+  if (!slash_name(name, path)) return -EINVAL;
+  const int file = shm_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  if (file < 0) return -errno;
+  if (fchmod(file, 0600) != 0 || ftruncate(file, static_cast<off_t>(size_bytes)) != 0) {
+    const int error = errno;
+    shm_unlink(path);
+    close(file);
+    return -error;
+  }
+  return file;
+}
+
+Descriptor open_shared_file(const char* name) noexcept {
+  char path[256];
+  if (!slash_name(name, path)) return -EINVAL;
+  const int file = shm_open(path, O_RDWR | O_NOFOLLOW, 0);
+  return file < 0 ? -errno : file;
+}
+
+int unlink_shared_file(const char* name) noexcept {
+  char path[256];
+  if (!slash_name(name, path)) return -EINVAL;
+  return shm_unlink(path) == 0 ? 0 : -errno;
+}
+
+int file_facts(Descriptor file, FileFacts& facts) noexcept {
+  struct stat status{};
+  if (fstat(file, &status) != 0) return -errno;
+  facts.size_bytes = static_cast<std::uint64_t>(status.st_size);
+  facts.user = static_cast<std::uint32_t>(status.st_uid);
+  facts.mode = static_cast<std::uint32_t>(status.st_mode) & 0777U;
+  return 0;
+}
+
+std::uint64_t file_resident_bytes(Descriptor file) noexcept {
+  struct stat status{};
+  return fstat(file, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512U : 0;
+}
+
+int duplicate_descriptor(Descriptor file) noexcept {
+  const int copy = fcntl(file, F_DUPFD_CLOEXEC, 3);
+  return copy < 0 ? -errno : copy;
+}
+
+void close_descriptor(Descriptor file) noexcept {
+  if (file >= 0) close(file);
+}
+
+void ring_doorbell(Descriptor doorbell) noexcept {
+  const std::uint64_t one = 1;
+  while (doorbell >= 0 && write(doorbell, &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
+}
+
+void on_fork_in_child(void (*handler)()) noexcept { (void)pthread_atfork(nullptr, nullptr, handler); }
+
+std::byte* map_file(Descriptor file, std::uint64_t size_bytes, Access access) noexcept {
+  const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* address = mmap(nullptr, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, file, 0);
+  if (address == MAP_FAILED) return nullptr;
+#ifdef MADV_DONTDUMP
+  madvise(address, size_bytes, MADV_DONTDUMP);
+#endif
+  return static_cast<std::byte*>(address);
+}
+
+void unmap(std::byte* address, std::uint64_t size_bytes) noexcept {
+  if (address != nullptr) munmap(address, size_bytes);
+}
+
+}  // namespace miniray::platform

@@ -1,0 +1,117 @@
+// process/process_table.hpp - one row per attached process: who is here, and is
+// it alive.
+//
+// Invariants  P1 identity is slot + generation; the generation grows each time
+// a slot is freed, so an old pair never comes back
+//                within 16,384 reuses, and a slot is freed only after recovery
+//                has removed every word that names it.
+//             P2 `identity` (state, kind, generation, pid in one word) is truth
+//             and changes by compare-and-swap, without the lock:
+//                a process needs a row before it can take the lock.
+//             P3 cells belong to the scheduler and the store, under the lock.
+// Wake words  a process sleeps on its own `wake` word. [W1] ring(): add to
+// wake, then read sleeping -> sleeper: set sleeping, then
+//             compare wake; all sequentially consistent, so one of the two sees
+//             the other.
+// Crash       a row whose process is dead is found by whoever looks
+// (holder_is_dead) and freed by recovery/dead_process.cpp.
+#pragma once
+
+#include "platform/platform.hpp"
+#include "shm/lock.hpp"
+
+namespace miniray::process {
+
+using shm::Atomic;
+using shm::Cell;
+using shm::Index;
+using shm::kNone;
+
+enum class ProcessState : std::uint32_t { kFree = 0, kLive = 1, kDying = 2 };
+enum class ProcessKind : std::uint32_t { kNobody = 0, kDriver = 1, kSupervisor = 2, kWorker = 3, kObserver = 4, kClient = 5 };
+enum class WorkerState : std::uint32_t { kNoWorker = 0, kIdle = 1, kRunning = 2, kBlocked = 3, kExiting = 4 };
+
+struct ProcessId {
+  Index slot = kNone;
+  std::uint32_t generation = 0;
+  [[nodiscard]] bool operator==(const ProcessId&) const noexcept = default;
+  [[nodiscard]] std::uint32_t packed() const noexcept { return (generation << 16) | slot; }  // for one word of a record
+  [[nodiscard]] static ProcessId unpack(std::uint32_t word) noexcept { return {word & 0xFFFF, word >> 16}; }
+};
+
+struct Identity {
+  platform::ProcessNumber number;
+  std::uint32_t generation;
+  ProcessState state;
+  ProcessKind kind;
+  [[nodiscard]] std::uint64_t packed() const noexcept {
+    return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(number)) << 32) | (std::uint64_t{generation & 0xFFFF} << 16) |
+           (static_cast<std::uint64_t>(kind) << 8) | static_cast<std::uint64_t>(state);
+  }
+  [[nodiscard]] static Identity unpack(std::uint64_t word) noexcept {
+    return {static_cast<platform::ProcessNumber>(word >> 32), static_cast<std::uint32_t>(word >> 16) & 0xFFFF,
+            static_cast<ProcessState>(word & 0xFF), static_cast<ProcessKind>((word >> 8) & 0xFF)};
+  }
+};
+
+struct alignas(64) ProcessEntry {
+  Atomic<std::uint64_t> identity;
+  Atomic<std::uint64_t> start_time;  // 0 until the process wrote it
+  Atomic<std::uint32_t> wake;        // futex word, counts calls [W1]
+  Atomic<std::uint32_t> sleeping;    // number of threads that sleep or are about to [W1]
+  Atomic<std::uint32_t> spinning;    // this process is counted in Globals::spinners
+  Cell<std::uint32_t> worker_state;  // WorkerState
+  Cell<Index> lease;                 // task this worker runs or is to run; a worker polls it
+  Cell<Index> idle_next;             // newest idle worker first
+  Cell<Index> idle_previous;
+  Cell<std::uint32_t> blocked_depth;    // threads of the running task inside get or wait
+  Cell<std::uint32_t> hold_high_water;  // 1 + largest object index ever held;
+                                        // bounds the scan of a dead row
+  Cell<std::uint32_t> pin_high_water;
+  Atomic<std::uint64_t> tasks_run;  // statistics
+  std::uint8_t padding[56];
+};
+static_assert(shm::kShareable<ProcessEntry> && sizeof(ProcessEntry) == 128);
+
+struct ProcessTableHeader {
+  Atomic<std::uint32_t> high_water;  // 1 + largest slot ever used
+  std::uint32_t capacity;            // largest slot + 1
+  std::uint64_t offset;
+};
+
+class ProcessTable final : public shm::HolderProbe {
+ public:
+  ProcessTable() = default;
+  ProcessTable(std::byte* region, ProcessTableHeader* header) noexcept
+      : header_(header), entries_(reinterpret_cast<ProcessEntry*>(region + header->offset)) {}
+
+  [[nodiscard]] ProcessEntry& operator[](Index slot) const noexcept { return entries_[slot]; }
+  [[nodiscard]] Index high_water() const noexcept { return header_->high_water.load_acquire(); }
+  [[nodiscard]] std::uint32_t capacity() const noexcept { return header_->capacity - 1; }
+
+  // A free row for this process; slot kNone when all are taken.
+  [[nodiscard]] ProcessId claim(ProcessKind kind) noexcept;
+  // Only recovery and a process that leaves in good order call these, in this
+  // sequence.
+  [[nodiscard]] bool begin_death(ProcessId process) noexcept;  // false: not live any more, or
+                                                               // another rescuer was first
+  void free(ProcessId process) noexcept;
+
+  [[nodiscard]] Identity identity(Index slot) const noexcept {
+    return Identity::unpack(entries_[slot].identity.load_acquire());
+  }
+  [[nodiscard]] bool is_current(ProcessId process) const noexcept;  // this generation, live or dying
+  [[nodiscard]] bool is_dead(Index slot) noexcept;                  // occupied by a process that is proved dead
+
+  void ring(Index slot) noexcept;
+  void ring_all() noexcept;
+
+  bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept override;
+  void after_repair() noexcept override { ring_all(); }
+
+ private:
+  ProcessTableHeader* header_ = nullptr;
+  ProcessEntry* entries_ = nullptr;
+};
+
+}  // namespace miniray::process

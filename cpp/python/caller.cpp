@@ -1,0 +1,269 @@
+// python/caller.cpp - the callable behind `f.remote`: arguments in, refs out, one section.
+//
+// A caller is configured once per session by Python (`configure`): function object, shape, options. After that a call stays in C++.
+#include "python/caller.hpp"
+
+#include <structmember.h>
+
+#include "python/objects.hpp"
+
+namespace miniray::python {
+
+namespace {
+
+struct CallerObject {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  PyObject* owner;     // the RemoteFunction: prepare(), check_arguments()
+  PyObject* function;  // ObjectRef of the exported function; keeps it
+  PyObject* known_names;  // keyword names that passed the signature check last, with known_count positional arguments
+  Py_ssize_t known_count;
+  Py_ssize_t least;  // positional arguments that need no further check, when there are no keywords; least > most: always check
+  Py_ssize_t most;
+  std::uint64_t epoch;
+  Index shape;
+  std::uint32_t result_count;
+  std::uint32_t retries;
+};
+
+PyTypeObject* caller_type = nullptr;
+
+CallerObject* cast(PyObject* self) noexcept { return reinterpret_cast<CallerObject*>(self); }
+
+bool check_signature(CallerObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+  if (names == nullptr ? count >= self->least && count <= self->most : names == self->known_names && count == self->known_count) return true;
+  Owned positional(PyTuple_New(count));
+  Owned keywords(PyDict_New());
+  if (!positional || !keywords) return false;
+  for (Py_ssize_t i = 0; i < count; ++i) PyTuple_SET_ITEM(positional.get(), i, Py_NewRef(arguments[i]));
+  const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
+  for (Py_ssize_t i = 0; i < named; ++i) {
+    if (PyDict_SetItem(keywords.get(), PyTuple_GET_ITEM(names, i), arguments[count + i]) != 0) return false;
+  }
+  Owned result(PyObject_CallMethod(self->owner, "_check_arguments", "OO", positional.get(), keywords.get()));
+  if (!result) return false;
+  if (names != nullptr) {
+    Py_XSETREF(self->known_names, Py_NewRef(names));
+    self->known_count = count;
+  }
+  return true;
+}
+
+PyObject* full_table(const char* what, std::uint32_t capacity, const char* option) {
+  return PyErr_Format(PyExc_MemoryError, "miniray: all %u %s are in use. Get results and drop refs before more calls, or raise init(%s=...).",
+                      capacity, what, option);
+}
+
+PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags, PyObject* names) {
+  CallerObject* self = cast(callable);
+  const Py_ssize_t count = PyVectorcall_NARGS(flags);
+  if (session == nullptr || self->epoch != epoch) [[unlikely]] {
+    if (!require_session()) return nullptr;
+    Owned result(PyObject_CallMethod(self->owner, "_prepare", "O", callable));
+    if (!result) return nullptr;
+    if (self->epoch != epoch) return PyErr_Format(PyExc_RuntimeError, "miniray: the session ended during the call");
+  }
+  if (!check_signature(self, arguments, count, names)) return nullptr;
+  Domain& domain = session->domain;
+  const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
+  Encoder encoder;
+  encoder.start_value(kArgumentsFormat | static_cast<std::uint64_t>(count) << 8 | static_cast<std::uint64_t>(named) << 32);
+  std::vector<ObjectKey> dependencies;
+  pickling_what = "argument";
+  for (Py_ssize_t i = 0; i < count + named; ++i) {
+    PyObject* argument = arguments[i];
+    if (i >= count && !encoder.add(PyTuple_GET_ITEM(names, i - count))) return nullptr;
+    if (!encoder.add(argument)) return nullptr;
+    if (is_object_ref(argument)) dependencies.push_back(key_of(argument));
+  }
+  const std::vector<ObjectKey>& references = encoder.references();
+  const std::size_t inline_size = encoder.inline_size() + 8 * references.size();
+  const bool is_inline = inline_size <= scheduler::kInlineArgumentBytes && !encoder.has_buffers();
+  Index argument_object = shm::kNone;
+  if (!is_inline) {
+    argument_object = write_object(encoder);
+    if (argument_object == shm::kNone) return nullptr;
+  }
+  const auto give_up = [&] {
+    if (argument_object == shm::kNone) return;
+    Transaction transaction(domain.lock);
+    domain.objects.discard_payload(transaction, argument_object);
+    (void)domain.objects.unhold(transaction, domain.self(), argument_object);
+  };
+  if (const int error = domain.ensure_rows(self->result_count, 1, static_cast<std::uint32_t>(dependencies.size())); error != 0) [[unlikely]] {
+    give_up();
+    set_system_error(error, "shared memory is full: no room for task entries");
+    return nullptr;
+  }
+  std::vector<ObjectKey> results;
+  results.reserve(self->result_count);  // nothing allocates inside the section
+  scheduler::Wakes wakes;
+  {
+    Transaction transaction(domain.lock);
+    const Index task = domain.scheduler.tasks.take(transaction);
+    if (task == shm::kNone) [[unlikely]] {
+      transaction.close();
+      give_up();
+      return full_table("task entries", domain.scheduler.tasks.capacity(), "task_capacity");
+    }
+    scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
+    transaction.set(entry.state, static_cast<std::uint32_t>(scheduler::TaskState::kWaiting));
+    const ObjectKey function = key_of(self->function);
+    Transaction::init(entry.dependencies, 1);
+    Transaction::init(entry.function, function.slot);
+    Transaction::init(entry.function_generation, function.generation);
+    Transaction::init(entry.arguments, argument_object);
+    Transaction::init(entry.first_result, shm::kNone);
+    Transaction::init(entry.result_count, self->result_count);
+    Transaction::init(entry.shape, self->shape);
+    Transaction::init(entry.retries_left, self->retries);
+    Transaction::init(entry.attempt, 0);
+    Transaction::init(entry.worker, 0);
+    Transaction::init(entry.flags, 0);
+    domain.objects.add_reference(transaction, function.slot);
+    Index previous = shm::kNone;
+    for (std::uint32_t i = 0; i < self->result_count; ++i) {
+      if (transaction.room() < 512) transaction.commit();
+      const Index result = domain.objects.create(transaction, store::ObjectState::kPending, 0);
+      if (result == shm::kNone) [[unlikely]] {
+        // Everything of this section is undone by hand: nothing of it is queued yet.
+        for (Index made = entry.first_result.get(); made != shm::kNone;) {
+          const Index next = domain.objects[made].next_result.get();
+          domain.objects.free(transaction, made);
+          made = next;
+        }
+        Transaction::init(entry.arguments, shm::kNone);
+        Transaction::init(entry.inline_references, 0);
+        domain.scheduler.end_task(transaction, task);
+        transaction.close();
+        give_up();
+        return full_table("object entries", domain.objects.slots.capacity(), "object_capacity");
+      }
+      Transaction::init(domain.objects[result].producer, task);
+      if (previous == shm::kNone) {
+        transaction.set(entry.first_result, result);
+      } else {
+        transaction.set(domain.objects[previous].next_result, result);
+      }
+      previous = result;
+    }
+    for (Index result = entry.first_result.get(); result != shm::kNone; result = domain.objects[result].next_result.get()) {
+      if (transaction.room() < 512) transaction.commit();
+      (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), result);
+    }
+    if (is_inline) {
+      auto* pairs = reinterpret_cast<std::uint32_t*>(entry.inline_bytes);
+      for (std::size_t i = 0; i < references.size(); ++i) {
+        pairs[2 * i] = references[i].slot;
+        pairs[2 * i + 1] = references[i].generation;
+        domain.objects.add_reference(transaction, references[i].slot);
+      }
+      std::memcpy(entry.inline_bytes + 8 * references.size(), encoder.items(), encoder.inline_size());
+      Transaction::init(entry.inline_references, static_cast<std::uint32_t>(references.size()));
+      Transaction::init(entry.inline_bytes_used, static_cast<std::uint32_t>(inline_size));
+    } else {
+      Transaction::init(entry.inline_references, 0);
+      Transaction::init(entry.inline_bytes_used, 0);
+      (void)domain.objects.seal(transaction, argument_object, store::ObjectState::kSealed);
+      domain.objects.add_reference(transaction, argument_object);
+      (void)domain.objects.unhold(transaction, domain.self(), argument_object);
+    }
+    for (const ObjectKey& key : dependencies) {
+      if (domain.objects[key.slot].current_state() != store::ObjectState::kPending) continue;
+      if (transaction.room() < 512) transaction.commit();
+      if (domain.waits.add_dependency(transaction, domain.objects, task, key.slot)) transaction.add(entry.dependencies, 1);
+    }
+    domain.scheduler.submit(transaction, task, wakes);
+    flush_releases(transaction);
+    for (Index result = entry.first_result.get(); result != shm::kNone; result = domain.objects[result].next_result.get()) {
+      results.push_back(domain.objects.key(result));
+    }
+  }
+  domain.perform(wakes);
+  if (results.empty()) Py_RETURN_NONE;
+  if (results.size() == 1) return make_object_ref(results.front());
+  Owned refs(PyList_New(static_cast<Py_ssize_t>(results.size())));
+  for (std::size_t i = 0; refs && i < results.size(); ++i) {
+    PyList_SET_ITEM(refs.get(), static_cast<Py_ssize_t>(i), make_object_ref(results[i]));
+  }
+  return refs.release();
+}
+
+PyObject* new_caller(PyTypeObject* type, PyObject* args, PyObject*) {
+  PyObject* owner = nullptr;
+  if (!PyArg_ParseTuple(args, "O", &owner)) return nullptr;
+  auto* self = reinterpret_cast<CallerObject*>(type->tp_alloc(type, 0));
+  if (self == nullptr) return nullptr;
+  self->vectorcall = call;
+  self->owner = Py_NewRef(owner);
+  self->least = 1;
+  self->most = 0;
+  return reinterpret_cast<PyObject*>(self);
+}
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(cast(self)->owner);
+  return 0;
+}
+
+int clear(PyObject* self) {
+  Py_CLEAR(cast(self)->owner);
+  Py_CLEAR(cast(self)->function);
+  Py_CLEAR(cast(self)->known_names);
+  return 0;
+}
+
+void dealloc(PyObject* self) {
+  PyObject_GC_UnTrack(self);
+  (void)clear(self);
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+// configure(function ref, shape, result count, retries or -1, least, most)
+PyObject* configure(PyObject* object, PyObject* args) {
+  CallerObject* self = cast(object);
+  PyObject* function = nullptr;
+  long long retries = 0;
+  if (!PyArg_ParseTuple(args, "OIILnn", &function, &self->shape, &self->result_count, &retries, &self->least, &self->most)) return nullptr;
+  if (!is_object_ref(function) || !check_object_ref(function)) return nullptr;
+  self->retries = retries < 0 ? scheduler::kRetryForever : static_cast<std::uint32_t>(retries);
+  Py_XSETREF(self->function, Py_NewRef(function));
+  self->epoch = epoch;
+  Py_RETURN_NONE;
+}
+
+// Attributes of the function, as `f.remote.__name__` gives them in Ray.
+PyObject* get_name(PyObject* self, void*) { return PyObject_GetAttrString(cast(self)->owner, "__name__"); }
+PyObject* get_doc(PyObject* self, void*) { return PyObject_GetAttrString(cast(self)->owner, "__doc__"); }
+PyObject* get_wrapped(PyObject* self, void*) { return PyObject_GetAttrString(cast(self)->owner, "__wrapped__"); }
+PyGetSetDef properties[] = {{"__name__", get_name, nullptr, nullptr, nullptr},
+                            {"__doc__", get_doc, nullptr, nullptr, nullptr},
+                            {"__wrapped__", get_wrapped, nullptr, nullptr, nullptr},
+                            {}};
+PyMethodDef methods[] = {{"configure", configure, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(CallerObject, vectorcall), READONLY, nullptr}, {}};
+PyType_Slot slots[] = {
+    {Py_tp_getset, properties},
+    {Py_tp_new, reinterpret_cast<void*>(new_caller)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear)},
+    {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+    {Py_tp_methods, methods},
+    {Py_tp_members, members},
+    {0, nullptr},
+};
+PyType_Spec spec = {"miniray._miniray_core.Caller", sizeof(CallerObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL, slots};
+
+}  // namespace
+
+bool add_caller_type(PyObject* module) {
+  caller_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  return caller_type != nullptr && PyModule_AddObjectRef(module, "Caller", reinterpret_cast<PyObject*>(caller_type)) == 0;
+}
+
+}  // namespace miniray::python

@@ -1,0 +1,100 @@
+// python/codec.hpp - Python values as bytes: a native encoding of small values, pickle protocol 5 with out-of-band buffers for the rest.
+//
+// A payload is a format byte, seven bytes of padding, and one item; arguments are a header and one item each. Items, by first byte:
+//   N T F        None, True, False            i int64         d double         s u32 length, UTF-8      b u64 length, bytes
+//   t u8 count, items (nesting at most kTupleDepth)           R u32 slot, u32 generation: an ObjectRef
+//   P u32 buffer count, u64 pickle size, count x (u64 offset, u64 size), pickle; buffers lie 64-aligned behind all items
+// Offsets are from the payload's start. Contained references follow at the very end (store/object_table.hpp O6).
+// Copies      one: each buffer goes from its owner straight to its place. Reading copies nothing out of band: views are read-only.
+#pragma once
+
+#include <cstring>
+
+#include "python/object_ref.hpp"
+
+namespace miniray::python {
+
+inline constexpr std::uint8_t kValueFormat = 0;
+inline constexpr std::uint8_t kErrorFormat = 2;  // the item is an exception
+
+class Encoder {
+ public:
+  Encoder() = default;
+  ~Encoder();
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
+
+  // Appends one item. False with a Python error (TypeError for what cannot be pickled).
+  bool add(PyObject* value);
+  void add_bytes(const void* data, std::size_t size);
+  void start_value(std::uint64_t header);
+
+  // References met, in order; hold them until the bytes are in place. Top-level refs are listed in `dependencies` by the caller.
+  [[nodiscard]] const std::vector<ObjectKey>& references() const noexcept { return references_; }
+  [[nodiscard]] std::size_t inline_size() const noexcept { return size_; }  // items alone
+  [[nodiscard]] bool has_buffers() const noexcept { return !buffers_.empty(); }
+  [[nodiscard]] std::uint64_t payload_size() const noexcept;  // items, buffers, room for the references
+  // Writes items and buffers; large payloads without the GIL. `base` is the payload's start.
+  void write(std::byte* base);
+  [[nodiscard]] const char* items() const noexcept { return data_; }
+
+ private:
+  bool add_native(PyObject* value, int depth);
+  bool add_pickled(PyObject* value);
+  void grow(std::size_t more);
+  template <class T>
+  void put(T value) {
+    add_bytes(&value, sizeof(value));
+  }
+
+  static constexpr std::size_t kStackBytes = 512;
+  struct Buffer {
+    Py_buffer view;
+    std::size_t patch;  // where in the items its offset goes
+  };
+  char stack_[kStackBytes];
+  char* data_ = stack_;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = kStackBytes;
+  std::vector<ObjectKey> references_;
+  std::vector<Buffer> buffers_;
+};
+
+class Decoder {
+ public:
+  // `object` (or kNone) is the object the bytes belong to; views of it count as uses of it.
+  Decoder(const std::byte* base, std::uint64_t size, Index object) noexcept
+      : base_(reinterpret_cast<const char*>(base)), end_(size), object_(object) {}
+  void seek(std::uint64_t position) noexcept { position_ = position; }
+  // New reference, or nullptr with a Python error.
+  PyObject* item();
+  // The key of an ObjectRef item, without making the ref; false when the next item is something else.
+  bool try_reference(ObjectKey& key) noexcept;
+  template <class T>
+  T take() noexcept {
+    T value;
+    std::memcpy(&value, base_ + position_, sizeof(value));
+    position_ += sizeof(value);
+    return value;
+  }
+  [[nodiscard]] const std::vector<ObjectKey>& fresh() const noexcept { return fresh_; }
+  // Sets the hold bits of refs that were made; call once after the last item.
+  bool finish() { return fresh_.empty() || hold_all(fresh_); }
+
+ private:
+  PyObject* pickled();
+  const char* base_;
+  std::uint64_t end_;
+  std::uint64_t position_ = 0;
+  Index object_;
+  std::vector<ObjectKey> fresh_;
+};
+
+// The value of a sealed object; raises what it holds when that is an error. The caller keeps the object alive meanwhile.
+PyObject* decode_object(ObjectKey key, const store::PayloadView& view);
+// The same, but an error comes back as the exception object, with `is_error` set.
+PyObject* decode_object_or_error(ObjectKey key, const store::PayloadView& view, bool& is_error);
+
+bool add_view_type(PyObject* module);
+
+}  // namespace miniray::python

@@ -1,0 +1,367 @@
+#include "python/objects.hpp"
+
+#include <cmath>
+
+namespace miniray::python {
+
+namespace {
+
+constexpr std::uint64_t kResultSpinNs = 50'000;
+// A signal may arrive between the last look and the sleep; a main thread looks again after this long.
+constexpr std::int64_t kSignalSliceNs = 500'000'000;
+
+using ReadResult = store::ObjectTable::ReadResult;
+
+bool is_ready(ObjectKey key) {
+  store::PayloadView view;
+  return session->domain.objects.try_read(session->domain.lock.block(), key, view) != ReadResult::kNotReady;
+}
+
+bool parse_deadline(PyObject* timeout, std::int64_t& deadline_ns) {
+  deadline_ns = platform::kForever;
+  if (timeout == nullptr || timeout == Py_None) return true;
+  const double seconds = PyFloat_AsDouble(timeout);
+  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
+  if (std::isnan(seconds) || seconds < 0) {
+    PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds >= 0, got %R", timeout);
+    return false;
+  }
+  if (seconds > 1e9) return true;
+  deadline_ns = static_cast<std::int64_t>(platform::monotonic_ns()) + static_cast<std::int64_t>(seconds * 1e9);
+  return true;
+}
+
+PyObject* raise_timeout(std::size_t missing) {
+  Owned text(PyUnicode_FromFormat("Get timed out: %zu of the requested objects are not ready yet. The refs stay usable: call get again, "
+                                  "with a longer timeout or without one.",
+                                  missing));
+  if (text) PyErr_SetObject(hooks.timeout_error, text.get());
+  return nullptr;
+}
+
+PyObject* raise_lost(ObjectKey key) {
+  Owned ref(make_bare_object_ref(key.id(session->domain.objects.nonce())));
+  Owned exception(ref ? PyObject_CallOneArg(hooks.lost_error, ref.get()) : nullptr);
+  if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  return nullptr;
+}
+
+PyObject* read_ready(ObjectKey key) {
+  store::PayloadView view;
+  // Sealed, perhaps by a section that is just ending: a moment.
+  for (;;) {
+    switch (session->domain.objects.try_read(session->domain.lock.block(), key, view)) {
+      case ReadResult::kReady:
+        return decode_object(key, view);
+      case ReadResult::kGone:
+        return raise_lost(key);
+      case ReadResult::kNotReady:
+        if (wait_for_objects({key}, 1, true, platform::kForever) == Waited::kError) return nullptr;
+    }
+  }
+}
+
+PyObject* get_list(PyObject* list, std::int64_t deadline_ns) {
+  const Py_ssize_t count = PyList_GET_SIZE(list);
+  std::vector<ObjectKey> keys(static_cast<std::size_t>(count));
+  Owned keeper(PyList_GetSlice(list, 0, count));  // the refs stay alive whatever other threads do to the list
+  if (!keeper) return nullptr;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* ref = PyList_GET_ITEM(keeper.get(), i);
+    if (!is_object_ref(ref)) {
+      return PyErr_Format(PyExc_TypeError, "Attempting to call `get` on the value %R, which is not an ray.ObjectRef.", ref);
+    }
+    if (!check_object_ref(ref)) return nullptr;
+    keys[static_cast<std::size_t>(i)] = key_of(ref);
+  }
+  Owned result(PyList_New(count));
+  if (!result) return nullptr;
+  bool waited = false;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    const ObjectKey key = keys[static_cast<std::size_t>(i)];
+    if (!waited && !is_ready(key)) {
+      waited = true;
+      std::vector<ObjectKey> rest(keys.begin() + i, keys.end());
+      const Waited outcome = wait_for_objects(rest, rest.size(), true, deadline_ns);
+      if (outcome == Waited::kError) return nullptr;
+      std::size_t missing = 0;
+      for (const ObjectKey& other : rest) {
+        store::PayloadView view;
+        const auto state = session->domain.objects.try_read(session->domain.lock.block(), other, view);
+        if (state == ReadResult::kReady && view.is_error) return decode_object(other, view);  // fail fast
+        missing += state == ReadResult::kNotReady ? 1U : 0U;
+      }
+      if (outcome == Waited::kTimedOut) {
+        if (missing != 0) return raise_timeout(missing);
+      }
+    }
+    PyObject* value = read_ready(key);
+    if (value == nullptr) return nullptr;
+    PyList_SET_ITEM(result.get(), i, value);
+  }
+  return result.release();
+}
+
+// get(object_refs, *, timeout=None)
+PyObject* get(PyObject*, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+  PyObject* refs = count > 0 ? arguments[0] : nullptr;
+  PyObject* timeout = nullptr;
+  if (count > 1) return PyErr_Format(PyExc_TypeError, "get() takes 1 positional argument but %zd were given", count);
+  for (Py_ssize_t i = 0; names != nullptr && i < PyTuple_GET_SIZE(names); ++i) {
+    PyObject* name = PyTuple_GET_ITEM(names, i);
+    if (PyUnicode_CompareWithASCIIString(name, "timeout") == 0) {
+      timeout = arguments[count + i];
+    } else if (PyUnicode_CompareWithASCIIString(name, "object_refs") == 0 && refs == nullptr) {
+      refs = arguments[count + i];
+    } else {
+      return PyErr_Format(PyExc_TypeError, "get() got an unexpected keyword argument %R", name);
+    }
+  }
+  if (refs == nullptr) return PyErr_Format(PyExc_TypeError, "get() missing 1 required positional argument: 'object_refs'");
+  if (!require_session()) return nullptr;
+  std::int64_t deadline_ns = platform::kForever;
+  if (timeout != nullptr && !parse_deadline(timeout, deadline_ns)) return nullptr;
+  if (is_object_ref(refs)) {
+    if (!check_object_ref(refs)) return nullptr;
+    Owned keeper(Py_NewRef(refs));
+    return get_value(key_of(refs), deadline_ns);
+  }
+  if (PyList_Check(refs)) return get_list(refs, deadline_ns);
+  return PyErr_Format(PyExc_ValueError, "Invalid type of object refs, %S, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
+                      reinterpret_cast<PyObject*>(Py_TYPE(refs)));
+}
+
+// _wait(list of refs, num_returns, timeout): (indices ready, at most num_returns). The caller has checked the arguments.
+PyObject* wait(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+  if (count != 3 || !PyList_Check(arguments[0])) return PyErr_Format(PyExc_TypeError, "_wait(list, num_returns, timeout)");
+  if (!require_session()) return nullptr;
+  PyObject* list = arguments[0];
+  const Py_ssize_t total = PyList_GET_SIZE(list);
+  const Py_ssize_t wanted = PyLong_AsSsize_t(arguments[1]);
+  if (wanted == -1 && PyErr_Occurred() != nullptr) return nullptr;
+  std::int64_t deadline_ns = platform::kForever;
+  if (!parse_deadline(arguments[2], deadline_ns)) return nullptr;
+  std::vector<ObjectKey> keys(static_cast<std::size_t>(total));
+  for (Py_ssize_t i = 0; i < total; ++i) {
+    PyObject* ref = PyList_GET_ITEM(list, i);
+    if (!is_object_ref(ref)) return PyErr_Format(PyExc_TypeError, "wait() expected a list of ray.ObjectRef, got list containing %S",
+                                                 reinterpret_cast<PyObject*>(Py_TYPE(ref)));
+    if (!check_object_ref(ref)) return nullptr;
+    keys[static_cast<std::size_t>(i)] = key_of(ref);
+  }
+  std::vector<ObjectKey> pending;
+  const auto look = [&] {
+    pending.clear();
+    for (const ObjectKey& key : keys) {
+      if (!is_ready(key)) pending.push_back(key);
+    }
+  };
+  look();
+  const auto ready = keys.size() - pending.size();
+  if (ready < static_cast<std::size_t>(wanted) && deadline_ns != 0) {
+    if (wait_for_objects(pending, static_cast<std::size_t>(wanted) - ready, false, deadline_ns) == Waited::kError) return nullptr;
+  }
+  Owned indices(PyList_New(0));
+  if (!indices) return nullptr;
+  for (Py_ssize_t i = 0; i < total && PyList_GET_SIZE(indices.get()) < wanted; ++i) {
+    if (!is_ready(keys[static_cast<std::size_t>(i)])) continue;
+    Owned index(PyLong_FromSsize_t(i));
+    if (!index || PyList_Append(indices.get(), index.get()) != 0) return nullptr;
+  }
+  return indices.release();
+}
+
+// _put(value, is_error): ObjectRef
+PyObject* put(PyObject*, PyObject* value) {
+  if (!require_session()) return nullptr;
+  Encoder encoder;
+  encoder.start_value(kValueFormat);
+  pickling_what = "put value";
+  if (!encoder.add(value)) return nullptr;
+  const Index slot = write_object(encoder);
+  if (slot == shm::kNone) return nullptr;
+  Domain& domain = session->domain;
+  PyObject* ref = make_object_ref(domain.objects.key(slot));
+  scheduler::Wakes wakes;
+  Transaction transaction(domain.lock);
+  domain.scheduler.seal(transaction, slot, store::ObjectState::kSealed, wakes);
+  flush_releases(transaction);
+  transaction.close();
+  domain.perform(wakes);
+  return ref;
+}
+
+// _put_named(bytes payload, 16-byte id): ObjectRef of the object with that outside id; made unless it exists.
+PyObject* put_named(PyObject*, PyObject* args) {
+  const char* payload = nullptr;
+  const char* id_bytes = nullptr;
+  Py_ssize_t size = 0;
+  Py_ssize_t id_size = 0;
+  if (!PyArg_ParseTuple(args, "y#y#", &payload, &size, &id_bytes, &id_size)) return nullptr;
+  if (id_size != 16) return PyErr_Format(PyExc_ValueError, "an id has 16 bytes, got %zd", id_size);
+  if (!require_session()) return nullptr;
+  Domain& domain = session->domain;
+  store::ObjectId id;
+  std::memcpy(&id, id_bytes, sizeof(id));
+  const auto find = [&](Transaction& transaction) -> PyObject* {
+    const ObjectKey found = domain.objects.find(id);
+    if (!found) return nullptr;
+    (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), found.slot);
+    return make_object_ref(found);
+  };
+  {
+    Transaction transaction(domain.lock);
+    if (PyObject* ref = find(transaction); ref != nullptr) return ref;
+  }
+  Encoder encoder;
+  encoder.add_bytes(payload, static_cast<std::size_t>(size));
+  const Index slot = write_object(encoder);
+  if (slot == shm::kNone) return nullptr;
+  Transaction transaction(domain.lock);
+  if (PyObject* ref = find(transaction); ref != nullptr) {  // another process was faster
+    (void)domain.objects.unhold(transaction, domain.self(), slot);
+    return ref;
+  }
+  domain.objects.set_outside_id(transaction, slot, id);
+  (void)domain.objects.seal(transaction, slot, store::ObjectState::kSealed);
+  return make_object_ref(domain.objects.key(slot));
+}
+
+PyMethodDef functions[] = {
+    {"get", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(get)), METH_FASTCALL | METH_KEYWORDS,
+     "get(object_refs, *, timeout=None)\n--\n\nReturn the value of an ObjectRef, or the list of values of a list of ObjectRefs, in order.\n\n"
+     "Blocks until all are ready, without the GIL. Arrays and other buffers are read-only views of shared memory, not copies; they\n"
+     "stay valid after the ref is gone. The first error among the refs is raised at once, as an instance of both RayTaskError and\n"
+     "the type that the task raised.\n\n"
+     "Args:\n    object_refs: An ObjectRef, or a list of them.\n    timeout: Seconds to wait; 0 only looks, None waits for ever.\n\n"
+     "Raises:\n    GetTimeoutError: Not all were ready in time; the refs stay usable.\n    ValueError: A ref of an earlier session, or not a ref or a list.\n"},
+    {"_wait", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(wait)), METH_FASTCALL, nullptr},
+    {"_put", put, METH_O, nullptr},
+    {"_put_named", put_named, METH_VARARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, bool fail_fast, std::int64_t deadline_ns) {
+  Domain& domain = session->domain;
+  const bool gives_cpu_back =
+      session->is_worker && session->current_task != shm::kNone && PyThread_get_thread_ident() == session->main_thread;
+  const std::uint64_t started_in = epoch;
+  for (;;) {
+    runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
+    bool blocked = false;
+    {
+      GilRelease released;
+      bool done = false;
+      if (deadline_ns != 0 && keys.size() == 1) {
+        const shm::LockBlock& lock = domain.lock.block();
+        const ObjectKey key = keys.front();
+        store::PayloadView view;
+        done = runtime::spin_until(domain, session->processors, kResultSpinNs, false, [&] {
+          return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady;
+        });
+      }
+      if (!done) {
+        runtime::ObjectWait waiting(domain);
+        bool no_room = false;
+        done = waiting.begin(keys.data(), keys.size(), needed, fail_fast, no_room);
+        if (no_room) {
+          outcome = runtime::WaitOutcome::kNoRoom;
+        } else if (!done) {
+          if (gives_cpu_back) {
+            scheduler::Wakes wakes;
+            Transaction transaction(domain.lock);
+            domain.scheduler.begin_blocked(transaction, domain.self(), wakes);
+            transaction.close();
+            domain.perform(wakes);
+            blocked = true;
+          }
+          for (;;) {
+            const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
+            const std::int64_t slice = deadline_ns == platform::kForever || deadline_ns > now + kSignalSliceNs ? now + kSignalSliceNs : deadline_ns;
+            outcome = waiting.sleep(slice);
+            if (outcome == runtime::WaitOutcome::kTimedOut && slice != deadline_ns) outcome = runtime::WaitOutcome::kInterrupted;
+            break;
+          }
+        }
+      }
+      if (blocked) {
+        Transaction transaction(domain.lock);
+        domain.scheduler.end_blocked(transaction, domain.self());
+      }
+    }
+    if (session == nullptr || epoch != started_in) {
+      PyErr_SetString(PyExc_ValueError, "the session ended while this thread waited: another thread called miniray.shutdown()");
+      return Waited::kError;
+    }
+    switch (outcome) {
+      case runtime::WaitOutcome::kReady:
+        return Waited::kReady;
+      case runtime::WaitOutcome::kTimedOut:
+        return Waited::kTimedOut;
+      case runtime::WaitOutcome::kNoRoom:
+        PyErr_SetString(PyExc_MemoryError, "miniray: no room in shared memory to wait for that many objects");
+        return Waited::kError;
+      case runtime::WaitOutcome::kInterrupted:
+        if (PyErr_CheckSignals() != 0) return Waited::kError;
+    }
+  }
+}
+
+PyObject* get_value(ObjectKey key, std::int64_t deadline_ns) {
+  store::PayloadView view;
+  const auto state = session->domain.objects.try_read(session->domain.lock.block(), key, view);
+  if (state == ReadResult::kReady) [[likely]] return decode_object(key, view);
+  if (state == ReadResult::kGone) return raise_lost(key);
+  switch (wait_for_objects({key}, 1, true, deadline_ns)) {
+    case Waited::kReady:
+      return read_ready(key);
+    case Waited::kTimedOut:
+      return is_ready(key) ? read_ready(key) : raise_timeout(1);
+    case Waited::kError:
+      break;
+  }
+  return nullptr;
+}
+
+Index write_object(Encoder& encoder) {
+  Domain& domain = session->domain;
+  if (const int error = domain.ensure_rows(1, 0, 0); error != 0) {
+    set_system_error(error, "shared memory is full: no room for object entries");
+    return shm::kNone;
+  }
+  Index slot = shm::kNone;
+  {
+    Transaction transaction(domain.lock);
+    slot = domain.objects.create(transaction, store::ObjectState::kWriting, 0);
+    if (slot != shm::kNone) (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), slot);
+  }
+  if (slot == shm::kNone) {
+    PyErr_Format(PyExc_MemoryError, "miniray: all %u object entries are in use. Drop unused ObjectRefs, or raise init(object_capacity=...).",
+                 domain.objects.slots.capacity());
+    return shm::kNone;
+  }
+  const auto discard = [&] {
+    Transaction transaction(domain.lock);
+    domain.objects.discard_payload(transaction, slot);
+    (void)domain.objects.unhold(transaction, domain.self(), slot);
+  };
+  if (!reserve_payload(slot, encoder.payload_size(), false)) {
+    discard();
+    return shm::kNone;
+  }
+  encoder.write(domain.objects.payload_for_write(slot));
+  const std::vector<ObjectKey>& references = encoder.references();
+  for (std::size_t position = 0; position < references.size();) {
+    Transaction transaction(domain.lock);
+    for (; position < references.size() && transaction.room() > 64; ++position) {
+      domain.objects.add_contained(transaction, slot, references[position]);
+    }
+  }
+  return slot;
+}
+
+bool add_object_functions(PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }
+
+}  // namespace miniray::python

@@ -1,0 +1,95 @@
+// python/session.hpp - this process's part of a session: the attached domain, its own reference counts, and the Python hooks.
+//
+// Invariants  Y1 everything here is guarded by the GIL, except what the domain's lock guards.
+//             Y2 counts[slot] is how many ObjectRefs and views of this process name that object; the process's hold bit in shared memory
+//                is set while it is above 0, and until the next flush after it came to 0.
+//             Y3 `epoch` changes with each session; an ObjectRef of another epoch never touches shared memory.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <memory>
+#include <vector>
+
+#include "runtime/wait.hpp"
+
+namespace miniray::python {
+
+using runtime::Domain;
+using runtime::ObjectKey;
+using shm::Index;
+using shm::Transaction;
+
+// What the value being pickled is for: the word in the error message. A static string.
+extern const char* pickling_what;
+
+// Python callables and types the core needs for what is rare; set once by configure_hooks().
+struct Hooks {
+  PyObject* dumps_slow = nullptr;       // (value, buffer_callback) -> bytes; cloudpickle; raises TypeError that explains
+  PyObject* loads = nullptr;            // pickle.loads
+  PyObject* dumps = nullptr;            // pickle.dumps
+  PyObject* crash_error = nullptr;      // (name, pid, status, attempts) -> exception
+  PyObject* raise_error = nullptr;      // (exception) -> raises what the user sees
+  PyObject* ray_error = nullptr;        // type RayError
+  PyObject* timeout_error = nullptr;    // type GetTimeoutError
+  PyObject* store_full = nullptr;       // (needed_bytes) -> exception
+  PyObject* lost_error = nullptr;       // (hex) -> exception
+  PyObject* auto_init = nullptr;        // () -> None
+  PyObject* unpickle_error = nullptr;   // (exception) -> exception to raise in its place
+  PyObject* unread_error = nullptr;     // (exception): an error object goes that nobody here has read
+};
+
+struct Session {
+  Domain domain;
+  std::uint64_t epoch = 0;
+  std::uint32_t processors = 1;
+  bool is_worker = false;
+  std::unique_ptr<std::uint32_t[]> counts;
+  std::vector<Index> read_errors;  // objects in error that were raised here; small, errors are rare
+  std::vector<Index> releases;  // objects whose count came to 0 and whose hold bit may still be set
+  Index current_task = shm::kNone;
+  unsigned long main_thread = 0;
+};
+
+extern Session* session;       // null while none is attached
+extern std::uint64_t epoch;    // of the current session; never reused
+extern Hooks hooks;
+
+inline constexpr std::size_t kReleaseBatch = 64;
+inline constexpr std::uint64_t kReleaseAtOnceBytes = 64 << 10;
+
+// Counts one more use of an object of this session. True when it is the first: its hold bit must be set before the GIL is given up.
+inline bool count_up(Index slot) noexcept { return session->counts[slot]++ == 0; }
+// Counts one use less; may flush.
+void count_down(Index slot) noexcept;
+// Drops the hold bits of objects nobody here names any more. At most kReleaseBatch of them.
+void flush_releases(Transaction& transaction) noexcept;
+void flush_releases_now() noexcept;
+// Sets hold bits for objects just counted up; false and a Python error when one is gone.
+bool hold_all(const std::vector<ObjectKey>& keys);
+
+// Memory for a payload, reserved and backed; false with a Python error (full store) and nothing left behind.
+bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh);
+bool set_system_error(int error, const char* what);
+
+// Ready-made checks.
+bool require_session();  // starts one when allowed; false with a Python error
+
+class GilRelease {
+ public:
+  GilRelease() : state_(PyEval_SaveThread()) {}
+  ~GilRelease() { PyEval_RestoreThread(state_); }
+  GilRelease(const GilRelease&) = delete;
+  GilRelease& operator=(const GilRelease&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+struct Decref {
+  void operator()(PyObject* object) const noexcept { Py_XDECREF(object); }
+};
+using Owned = std::unique_ptr<PyObject, Decref>;
+
+}  // namespace miniray::python

@@ -1,0 +1,353 @@
+// python/session_functions.cpp - see session_functions.hpp. Thin: each function checks its arguments and calls the core.
+#include "python/session_functions.hpp"
+
+#include <cstdio>
+#include <string>
+#include <thread>
+
+#include "python/object_ref.hpp"
+#include "recovery/dead_process.hpp"
+
+namespace miniray::python {
+
+namespace {
+
+std::uint64_t next_epoch = 1;
+
+std::string control_name(const char* name) { return std::string("miniray_") + name + "_scheduler"; }
+std::string heap_name(const char* name) { return std::string("miniray_") + name + "_objectstore"; }
+
+PyObject* raise_failure(const runtime::DomainFailure& failure, const char* name) {
+  using runtime::DomainError;
+  switch (failure.error) {
+    case DomainError::kExists:
+      return PyErr_Format(PyExc_FileExistsError, "the session %s is in use by process %d", name, failure.owner);
+    case DomainError::kNotFound:
+      return PyErr_Format(PyExc_FileNotFoundError, "there is no session %s", name);
+    case DomainError::kForeign:
+      return PyErr_Format(PyExc_PermissionError, "the segments of %s belong to another user, or others may read them", name);
+    case DomainError::kWrongVersion:
+      return PyErr_Format(PyExc_RuntimeError, "the segments of %s have layout version %u, this miniray has %u", name, failure.found_version,
+                          runtime::kLayoutVersion);
+    case DomainError::kNoProcessSlot:
+      return PyErr_Format(PyExc_RuntimeError, "all process slots of %s are taken; raise init(worker_capacity=...)", name);
+    case DomainError::kSystem:
+      (void)set_system_error(failure.system_error, name);
+      return nullptr;
+    case DomainError::kOtherNamespace:
+      return PyErr_Format(PyExc_RuntimeError, "the segments of %s were made in another process namespace", name);
+    default:
+      return PyErr_Format(PyExc_RuntimeError, "the segments of %s are damaged or incomplete", name);
+  }
+}
+
+void finish_set_up() {
+  session->processors = platform::processor_count();
+  const std::uint32_t capacity = session->domain.objects.slots.capacity() + 1;
+  session->counts.reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));
+  session->releases.reserve(2 * kReleaseBatch);
+  epoch = next_epoch++;
+  session->epoch = epoch;
+  session->main_thread = PyThread_get_thread_ident();
+}
+
+runtime::ProcessKind kind_of(const char* text) {
+  const std::string kind = text;
+  if (kind == "driver") return runtime::ProcessKind::kDriver;
+  if (kind == "supervisor") return runtime::ProcessKind::kSupervisor;
+  return runtime::ProcessKind::kWorker;
+}
+
+// _session_create(name, heap_bytes, objects, tasks, processes)
+PyObject* session_create(PyObject*, PyObject* args) {
+  const char* name = nullptr;
+  unsigned long long heap_bytes = 0;
+  runtime::DomainConfig config;
+  if (!PyArg_ParseTuple(args, "sKIII", &name, &heap_bytes, &config.object_capacity, &config.task_capacity, &config.process_capacity)) {
+    return nullptr;
+  }
+  if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
+  config.heap_bytes = heap_bytes;
+  auto fresh = std::make_unique<Session>();
+  runtime::DomainFailure failure;
+  {
+    GilRelease released;
+    failure = fresh->domain.create(control_name(name).c_str(), heap_name(name).c_str(), config, runtime::DomainUsage::kSession,
+                                   runtime::ProcessKind::kDriver);
+  }
+  if (failure) return raise_failure(failure, name);
+  session = fresh.release();
+  finish_set_up();
+  Py_RETURN_NONE;
+}
+
+// _session_attach(name, kind)
+PyObject* session_attach(PyObject*, PyObject* args) {
+  const char* name = nullptr;
+  const char* kind = nullptr;
+  if (!PyArg_ParseTuple(args, "ss", &name, &kind)) return nullptr;
+  if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
+  auto fresh = std::make_unique<Session>();
+  const auto failure = fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
+  if (failure) return raise_failure(failure, name);
+  session = fresh.release();
+  finish_set_up();
+  Py_RETURN_NONE;
+}
+
+// _session_adopt_after_fork(): a forked worker takes a row of its own.
+PyObject* session_adopt_after_fork(PyObject*, PyObject*) {
+  if (session == nullptr) return PyErr_Format(PyExc_RuntimeError, "no session");
+  const auto failure = session->domain.adopt_after_fork(runtime::ProcessKind::kWorker);
+  if (failure) return raise_failure(failure, "of the parent");
+  finish_set_up();
+  Py_RETURN_NONE;
+}
+
+// _session_close(): references dropped, row freed, unmapped. Views of objects that are still in use keep the mapping.
+PyObject* session_close(PyObject*, PyObject*) {
+  if (session == nullptr) Py_RETURN_NONE;
+  Session* closing = session;
+  session = nullptr;
+  epoch = 0;
+  bool views_left = false;
+  for (Index slot = 1; slot < closing->domain.objects.slots.high_water() && !views_left; ++slot) views_left = closing->counts[slot] != 0;
+  if (views_left) {
+    // Arrays of the user may still read the store: leave the read-only mapping; the names go, so the memory ends with the process.
+    for (bool more = true; more;) {
+      Transaction transaction(closing->domain.lock);
+      more = closing->domain.objects.drop_rows(transaction, closing->domain.own_entry(), closing->domain.self(), 64);
+    }
+    closing->domain.processes.free(closing->domain.self());
+    closing->domain.keep_read_mapping();
+  }
+  delete closing;
+  Py_RETURN_NONE;
+}
+
+// _session_forget(): in a forked child of user code: nothing of the parent is touched.
+PyObject* session_forget(PyObject*, PyObject*) {
+  if (session != nullptr) {
+    (void)session->domain.self();
+    session = nullptr;  // the mapping stays: views inherited from the parent are valid
+    epoch = 0;
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* session_unlink(PyObject*, PyObject* args) {
+  const char* name = nullptr;
+  if (!PyArg_ParseTuple(args, "s", &name)) return nullptr;
+  Domain::unlink(control_name(name).c_str(), heap_name(name).c_str());
+  Py_RETURN_NONE;
+}
+
+// _session_inspect(name): number of a live process of the session, 0 when all are dead, -1 when it is not ours to judge.
+PyObject* session_inspect(PyObject*, PyObject* args) {
+  const char* name = nullptr;
+  if (!PyArg_ParseTuple(args, "s", &name)) return nullptr;
+  runtime::DomainUsage usage{};
+  const auto failure = Domain::inspect(control_name(name).c_str(), usage);
+  const bool judged = failure.error == runtime::DomainError::kNone || failure.error == runtime::DomainError::kWrongVersion ||
+                      failure.error == runtime::DomainError::kCorrupt;
+  return PyLong_FromLong(judged ? failure.owner : -1);
+}
+
+PyObject* require(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* is_attached(PyObject*, PyObject*) { return PyBool_FromLong(session != nullptr); }
+
+PyObject* set_doorbell(PyObject*, PyObject* args) {
+  int doorbell = -1;
+  if (!PyArg_ParseTuple(args, "i", &doorbell)) return nullptr;
+  if (session != nullptr) session->domain.set_doorbell(doorbell);
+  Py_RETURN_NONE;
+}
+
+// _set_resources({name: units}): totals, once, before the first task.
+PyObject* set_resources(PyObject*, PyObject* args) {
+  PyObject* totals = nullptr;
+  if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &totals)) return nullptr;
+  if (!require_session()) return nullptr;
+  PyObject *key = nullptr, *value = nullptr;
+  Py_ssize_t position = 0;
+  Transaction transaction(session->domain.lock);
+  while (PyDict_Next(totals, &position, &key, &value)) {
+    const char* name = PyUnicode_AsUTF8(key);
+    const long long units = PyLong_AsLongLong(value);
+    if (name == nullptr || (units == -1 && PyErr_Occurred() != nullptr)) return nullptr;
+    const std::uint32_t index = session->domain.scheduler.find_resource(name, true);
+    if (index == scheduler::kResourceCapacity) {
+      return PyErr_Format(PyExc_ValueError, "at most %u kinds of resources; %R is one too many", scheduler::kResourceCapacity, key);
+    }
+    transaction.set(session->domain.scheduler.resource(index).total, units);
+    transaction.set(session->domain.scheduler.resource(index).available, units);
+  }
+  Py_RETURN_NONE;
+}
+
+// _find_shape({name: units}): (index, can ever run)
+PyObject* find_shape(PyObject*, PyObject* args) {
+  PyObject* wanted = nullptr;
+  if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &wanted)) return nullptr;
+  if (!require_session()) return nullptr;
+  scheduler::Demand demands[scheduler::kShapeDemands];
+  std::uint32_t count = 0;
+  PyObject *key = nullptr, *value = nullptr;
+  Py_ssize_t position = 0;
+  scheduler::Scheduler& scheduler = session->domain.scheduler;
+  Transaction transaction(session->domain.lock);
+  while (PyDict_Next(wanted, &position, &key, &value)) {
+    const char* name = PyUnicode_AsUTF8(key);
+    const long long units = PyLong_AsLongLong(value);
+    if (name == nullptr || (units == -1 && PyErr_Occurred() != nullptr)) return nullptr;
+    const std::uint32_t resource = scheduler.find_resource(name, true);
+    if (resource == scheduler::kResourceCapacity || count == scheduler::kShapeDemands) {
+      return PyErr_Format(PyExc_ValueError, "too many kinds of resources: at most %u in a session and %u in one call",
+                          scheduler::kResourceCapacity, scheduler::kShapeDemands);
+    }
+    demands[count++] = {resource, 0, units};
+  }
+  const Index shape = scheduler.find_shape(transaction, demands, count);
+  if (shape == shm::kNone) return PyErr_Format(PyExc_ValueError, "at most %u different resource demands in a session", scheduler::kShapeCapacity - 1);
+  return Py_BuildValue("(IO)", shape, scheduler.shape_can_ever_run(shape) ? Py_True : Py_False);
+}
+
+PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"dumps_slow", "loads",         "dumps",      "crash_error", "raise_error", "ray_error",
+                                "timeout_error", "store_full", "lost_error", "auto_init", "unpickle_error", "unread_error", nullptr};
+  Hooks fresh;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads, &fresh.dumps,
+                                   &fresh.crash_error, &fresh.raise_error, &fresh.ray_error, &fresh.timeout_error, &fresh.store_full,
+                                   &fresh.lost_error, &fresh.auto_init, &fresh.unpickle_error, &fresh.unread_error)) {
+    return nullptr;
+  }
+  for (PyObject* hook : {fresh.dumps_slow, fresh.loads, fresh.dumps, fresh.crash_error, fresh.raise_error, fresh.ray_error,
+                         fresh.timeout_error, fresh.store_full, fresh.lost_error, fresh.auto_init, fresh.unpickle_error, fresh.unread_error}) {
+    Py_INCREF(hook);  // for ever: set once per process
+  }
+  hooks = fresh;
+  Py_RETURN_NONE;
+}
+
+// --- supervisor ----------------------------------------------------------------------------------------------------
+
+// _workers_needed(): how many workers to start now; clears the doorbell flag first, so that a later need rings again.
+PyObject* workers_needed(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  Domain& domain = session->domain;
+  domain.header().scheduler.doorbell_rung.store_ordered(0);
+  Transaction transaction(domain.lock);
+  return Py_BuildValue("(II)", domain.scheduler.workers_needed(), domain.header().scheduler.worker_count.get());
+}
+
+// _recover(pid, status): puts right what a dead process left; True when it had a row.
+PyObject* recover(PyObject*, PyObject* args) {
+  int pid = 0;
+  int status = 0;
+  if (!PyArg_ParseTuple(args, "ii", &pid, &status)) return nullptr;
+  if (!require_session()) return nullptr;
+  Domain& domain = session->domain;
+  for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
+    const auto identity = domain.processes.identity(slot);
+    if (identity.state == process::ProcessState::kFree || identity.number != pid || !domain.processes.is_dead(slot)) continue;
+    return PyBool_FromLong(recovery::recover_process(domain, {slot, identity.generation}, {pid, status}));
+  }
+  Py_RETURN_FALSE;
+}
+
+PyObject* sweep(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  return PyLong_FromUnsignedLong(recovery::sweep(session->domain));
+}
+
+// _processes(): [(pid, kind, worker state, tasks run)] of live rows.
+PyObject* list_processes(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  Owned rows(PyList_New(0));
+  if (!rows) return nullptr;
+  Domain& domain = session->domain;
+  for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
+    const auto identity = domain.processes.identity(slot);
+    if (identity.state != process::ProcessState::kLive) continue;
+    const process::ProcessEntry& entry = domain.processes[slot];
+    Owned row(Py_BuildValue("(iIIK)", identity.number, static_cast<unsigned>(identity.kind), entry.worker_state.get(),
+                            static_cast<unsigned long long>(entry.tasks_run.load_relaxed())));
+    if (!row || PyList_Append(rows.get(), row.get()) != 0) return nullptr;
+  }
+  return rows.release();
+}
+
+// _watch_parent(pid, name): a native thread that ends this process and unlinks the session when that process has ended.
+PyObject* watch_process(PyObject*, PyObject* args) {
+  int pid = 0;
+  const char* name = nullptr;
+  if (!PyArg_ParseTuple(args, "is", &pid, &name)) return nullptr;
+  const platform::Descriptor process = platform::open_process(pid);
+  if (process < 0) platform::exit_immediately(1);  // gone already
+  std::thread([process, control = control_name(name), heap = heap_name(name)] {
+    platform::block_all_signals();
+    platform::wait_for_process_end(process);
+    Domain::unlink(control.c_str(), heap.c_str());
+    platform::exit_immediately(1);
+  }).detach();
+  Py_RETURN_NONE;
+}
+
+// _statistics(): counters of the session, for tests and tools.
+PyObject* statistics(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  flush_releases_now();
+  Domain& domain = session->domain;
+  scheduler::SchedulerHeader& shared = domain.header().scheduler;
+  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K}", "objects", domain.objects.slots.used_count(), "tasks",
+                       domain.scheduler.tasks.used_count(), "queued", domain.scheduler.queued_count(), "workers",
+                       shared.worker_count.get(), "idle_workers", shared.idle_count.get(), "running", shared.running_count.get(),
+                       "finished", static_cast<unsigned long long>(shared.finished_count.get()), "used_bytes",
+                       static_cast<unsigned long long>(domain.heap.used_bytes()), "capacity_bytes",
+                       static_cast<unsigned long long>(domain.heap.capacity_bytes()), "control_resident_bytes",
+                       static_cast<unsigned long long>(domain.control_resident_bytes()), "repairs",
+                       static_cast<unsigned long long>(domain.lock.block().repair_count.load_relaxed()), "contended",
+                       static_cast<unsigned long long>(domain.lock.block().contended_count.load_relaxed()));
+}
+
+// _validate(): None, or what is wrong. Holds the lock while it looks.
+PyObject* validate(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  const char* fault = session->domain.validate();
+  if (fault == nullptr) Py_RETURN_NONE;
+  return PyUnicode_FromString(fault);
+}
+
+PyMethodDef methods[] = {
+    {"_session_create", session_create, METH_VARARGS, nullptr},
+    {"_session_attach", session_attach, METH_VARARGS, nullptr},
+    {"_session_adopt_after_fork", session_adopt_after_fork, METH_NOARGS, nullptr},
+    {"_session_close", session_close, METH_NOARGS, nullptr},
+    {"_session_forget", session_forget, METH_NOARGS, nullptr},
+    {"_session_unlink", session_unlink, METH_VARARGS, nullptr},
+    {"_session_inspect", session_inspect, METH_VARARGS, nullptr},
+    {"_require_session", require, METH_NOARGS, nullptr},
+    {"_is_attached", is_attached, METH_NOARGS, nullptr},
+    {"_set_doorbell", set_doorbell, METH_VARARGS, nullptr},
+    {"_set_resources", set_resources, METH_VARARGS, nullptr},
+    {"_find_shape", find_shape, METH_VARARGS, nullptr},
+    {"_configure_hooks", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(configure_hooks)), METH_VARARGS | METH_KEYWORDS, nullptr},
+    {"_workers_needed", workers_needed, METH_NOARGS, nullptr},
+    {"_recover", recover, METH_VARARGS, nullptr},
+    {"_sweep", sweep, METH_NOARGS, nullptr},
+    {"_processes", list_processes, METH_NOARGS, nullptr},
+    {"_watch_process", watch_process, METH_VARARGS, nullptr},
+    {"_statistics", statistics, METH_NOARGS, nullptr},
+    {"_validate", validate, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+bool add_session_functions(PyObject* module) { return PyModule_AddFunctions(module, methods) == 0; }
+
+}  // namespace miniray::python

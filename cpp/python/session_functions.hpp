@@ -1,0 +1,10 @@
+// python/session_functions.hpp - creating, attaching, ending a session; what the supervisor asks and tells.
+#pragma once
+
+#include "python/session.hpp"
+
+namespace miniray::python {
+
+bool add_session_functions(PyObject* module);
+
+}  // namespace miniray::python

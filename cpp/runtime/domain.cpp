@@ -1,0 +1,375 @@
+#include "runtime/domain.hpp"
+
+#include <bit>
+#include <cstring>
+
+namespace miniray::runtime {
+
+namespace {
+
+constexpr std::uint64_t kPage = platform::kPageBytes;
+constexpr std::int64_t kCreationGraceNs = 1'000'000'000;
+
+constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcept { return (size + unit - 1) / unit * unit; }
+
+// Places every table after the header; fills the offsets. Returns the size of the control region.
+std::uint64_t lay_out(ControlHeader& header) noexcept {
+  const DomainConfig& config = header.config;
+  std::uint64_t end = round_up(sizeof(ControlHeader), kPage);
+  const auto place = [&end](std::uint64_t size) {
+    const std::uint64_t offset = end;
+    end = round_up(end + size, kPage);
+    return offset;
+  };
+  const auto place_table = [&](shm::SlotTableHeader& table, std::uint32_t capacity, std::uint64_t record) {
+    table.capacity = capacity + 1;
+    table.offset = place(std::uint64_t{table.capacity} * record);
+    table.backed.store_relaxed(1);
+    Transaction::init(table.high_water, 1);
+  };
+  header.lock_offset = place(sizeof(shm::LockBlock));
+  header.processes.capacity = config.process_capacity + 1;
+  header.processes.offset = place(std::uint64_t{header.processes.capacity} * sizeof(ProcessEntry));
+  header.processes.high_water.store_relaxed(1);
+  store::ObjectTableHeader& objects = header.objects;
+  objects.bucket_count = std::bit_ceil(config.object_capacity);
+  place_table(objects.slots, config.object_capacity, sizeof(store::ObjectEntry));
+  objects.row_bytes = round_up(config.object_capacity / 8 + 9, kPage);
+  objects.hold_rows_offset = place(header.processes.capacity * objects.row_bytes);
+  objects.pin_rows_offset = place(header.processes.capacity * objects.row_bytes);
+  objects.buckets_offset = place(std::uint64_t{objects.bucket_count} * sizeof(Index));
+  place_table(header.scheduler.tasks, config.task_capacity, sizeof(scheduler::TaskEntry));
+  const std::uint64_t nodes = 2ULL * config.object_capacity;
+  place_table(header.waits.nodes, static_cast<std::uint32_t>(nodes < 0xFFFFFFF0 ? nodes : 0xFFFFFFF0),
+              sizeof(scheduler::WaitNode));
+  place_table(header.waits.groups, 16 * config.process_capacity, sizeof(scheduler::WaitGroup));
+  header.heap.page_count = config.heap_bytes / kPage + 1;
+  header.heap.rows_offset = place(header.heap.page_count * sizeof(store::PageRow));
+  header.heap.backed_pages.store_relaxed(1);
+  return end;
+}
+
+DomainFailure system_failure(int error) noexcept { return {DomainError::kSystem, error, 0, 0}; }
+
+// A live process of that domain; 0 when all are dead.
+platform::ProcessNumber live_process(std::byte* region) noexcept {
+  auto& header = *reinterpret_cast<ControlHeader*>(region);
+  const platform::ProcessNumber creator = header.creator.load_acquire();
+  if (creator != 0 && !platform::process_is_dead(creator, header.creator_start_time.load_acquire())) return creator;
+  if (header.version.load_acquire() != kLayoutVersion) return 0;
+  ProcessTable processes(region, &header.processes);
+  for (Index slot = 1; slot < processes.high_water(); ++slot) {
+    const auto identity = processes.identity(slot);
+    if (identity.state != process::ProcessState::kFree && !processes.is_dead(slot)) return identity.number;
+  }
+  return 0;
+}
+
+}  // namespace
+
+DomainFailure Domain::create(const char* control_name, const char* heap_name, const DomainConfig& config, DomainUsage usage,
+                             ProcessKind kind) noexcept {
+  const bool joined = std::strcmp(control_name, heap_name) == 0;
+  ControlHeader plan{};
+  plan.config = config;
+  plan.config.heap_bytes = round_up(config.heap_bytes, kPage);
+  const std::uint64_t control_bytes = lay_out(plan);
+  const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
+
+  platform::Descriptor control_file = -1;
+  for (;;) {
+    control_file = platform::create_shared_file(control_name, joined ? control_bytes + heap_bytes : control_bytes);
+    if (control_file >= 0) break;
+    if (control_file != -17 /* EEXIST */) return system_failure(control_file);
+    DomainUsage found_usage{};
+    const DomainFailure found = inspect(control_name, found_usage);
+    if (found.error == DomainError::kForeign) return found;
+    if (found.owner != 0) return {DomainError::kExists, 0, 0, found.owner};
+    unlink(control_name, heap_name);  // of a dead program: taken over
+  }
+  platform::Descriptor heap_file =
+      joined ? platform::duplicate_descriptor(control_file) : platform::create_shared_file(heap_name, heap_bytes);
+  const auto fail = [&](DomainFailure failure) {
+    detach();
+    platform::unlink_shared_file(control_name) == 0 ? void() : void();
+    if (!joined) (void)platform::unlink_shared_file(heap_name);
+    return failure;
+  };
+  if (heap_file < 0) {
+    platform::close_descriptor(control_file);
+    return fail(system_failure(heap_file));
+  }
+  // What is written before anyone attaches: the header, the lock, the process rows, the hash buckets as they come.
+  const std::uint64_t first_bytes = plan.objects.slots.offset;
+  int error = platform::reserve_pages(control_file, 0, first_bytes);
+  if (error == 0) {
+    error = platform::reserve_pages(control_file, plan.objects.buckets_offset,
+                                    std::uint64_t{plan.objects.bucket_count} * sizeof(Index));
+  }
+  control_bytes_ = control_bytes;
+  heap_bytes_ = heap_bytes;
+  plan.heap_file_offset = joined ? control_bytes : 0;
+  plan.heap_bytes = heap_bytes;
+  plan.control_bytes = control_bytes;
+  if (error != 0) {
+    platform::close_descriptor(control_file);
+    platform::close_descriptor(heap_file);
+    return fail(system_failure(error));
+  }
+  region_ = platform::map_file(control_file, control_bytes, platform::Access::kReadWrite);
+  if (region_ == nullptr) {
+    platform::close_descriptor(control_file);
+    platform::close_descriptor(heap_file);
+    return fail(system_failure(-12 /* ENOMEM */));
+  }
+  header().creator.store_release(platform::current_process());
+  header().creator_start_time.store_release(platform::process_start_time(platform::current_process()));
+  plan.creator.store_relaxed(platform::current_process());
+  plan.creator_start_time.store_relaxed(header().creator_start_time.load_relaxed());
+  plan.magic = kMagic;
+  plan.user = platform::user_number();
+  plan.usage = static_cast<std::uint32_t>(usage);
+  plan.process_namespace = platform::process_namespace();
+  platform::read_boot_id(plan.boot_id);
+  platform::fill_random(&plan.objects.nonce, sizeof(plan.objects.nonce));
+  plan.objects.nonce |= 1;
+  Transaction::init(plan.scheduler.resources.shape_count, 1);
+  std::strncpy(plan.scheduler.resources.resources[scheduler::kCpu].name, "CPU", 8);
+  std::memcpy(static_cast<void*>(region_), &plan, sizeof(plan));
+  platform::unmap(region_, control_bytes);
+  region_ = nullptr;
+  if (const DomainFailure failure = map(control_file, heap_file)) return fail(failure);
+  if (const DomainFailure failure = join(kind)) return fail(failure);
+  {
+    Transaction transaction(lock);
+    error = heap.initialize(transaction);
+  }
+  if (error != 0) return fail(system_failure(error));
+  header().version.store_release(kLayoutVersion);  // [D2v]
+  return {};
+}
+
+DomainFailure Domain::attach(const char* control_name, const char* heap_name, DomainUsage usage, ProcessKind kind) noexcept {
+  const bool joined = std::strcmp(control_name, heap_name) == 0;
+  const platform::Descriptor control_file = platform::open_shared_file(control_name);
+  if (control_file < 0)
+    return control_file == -2 /* ENOENT */ ? DomainFailure{DomainError::kNotFound} : system_failure(control_file);
+  platform::FileFacts facts{};
+  if (const int error = platform::file_facts(control_file, facts);
+      error != 0 || facts.user != platform::user_number() || (facts.mode & 077) != 0) {
+    platform::close_descriptor(control_file);
+    return error != 0 ? system_failure(error) : DomainFailure{DomainError::kForeign};
+  }
+  // The header first, on its own: sizes are believed only after magic and version.
+  DomainFailure failure{};
+  std::byte* first = facts.size_bytes < sizeof(ControlHeader)
+                         ? nullptr
+                         : platform::map_file(control_file, sizeof(ControlHeader), platform::Access::kReadWrite);
+  if (first == nullptr) {
+    failure.error = DomainError::kCorrupt;
+  } else {
+    auto& found = *reinterpret_cast<ControlHeader*>(first);
+    if (found.version.load_acquire() == 0) {
+      (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs / 20);
+    }
+    char boot_id[40];
+    platform::read_boot_id(boot_id);
+    const std::uint32_t version = found.version.load_acquire();
+    if (version != 0 && found.magic == kMagic && version != kLayoutVersion) {
+      failure = {DomainError::kWrongVersion, 0, version, 0};
+    } else if (version != kLayoutVersion || found.magic != kMagic ||
+               std::memcmp(boot_id, found.boot_id, sizeof(boot_id)) != 0 || found.usage != static_cast<std::uint32_t>(usage)) {
+      failure.error = DomainError::kCorrupt;
+    } else if (found.process_namespace != platform::process_namespace()) {
+      failure.error = DomainError::kOtherNamespace;
+    } else {
+      ControlHeader plan{};
+      plan.config = found.config;
+      const std::uint64_t expected = lay_out(plan);
+      const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
+      if (expected != found.control_bytes || heap_bytes != found.heap_bytes ||
+          facts.size_bytes != (joined ? expected + heap_bytes : expected) ||
+          plan.scheduler.tasks.offset != found.scheduler.tasks.offset || plan.heap.rows_offset != found.heap.rows_offset ||
+          plan.objects.slots.offset != found.objects.slots.offset || plan.lock_offset != found.lock_offset ||
+          plan.objects.slots.capacity != found.objects.slots.capacity || plan.processes.capacity != found.processes.capacity) {
+        failure.error = DomainError::kCorrupt;
+      }
+      control_bytes_ = expected;
+      heap_bytes_ = heap_bytes;
+    }
+    platform::unmap(first, sizeof(ControlHeader));
+  }
+  platform::Descriptor heap_file = -1;
+  if (!failure) {
+    heap_file = joined ? platform::duplicate_descriptor(control_file) : platform::open_shared_file(heap_name);
+    if (heap_file < 0) failure = system_failure(heap_file);
+  }
+  if (!failure &&
+      (platform::file_facts(heap_file, facts) != 0 || facts.user != platform::user_number() || (facts.mode & 077) != 0)) {
+    failure.error = DomainError::kForeign;
+  }
+  if (!failure && !joined && facts.size_bytes != heap_bytes_) failure.error = DomainError::kCorrupt;
+  if (failure) {
+    platform::close_descriptor(control_file);
+    platform::close_descriptor(heap_file);
+    return failure;
+  }
+  failure = map(control_file, heap_file);
+  if (!failure) failure = join(kind);
+  if (failure) detach();
+  return failure;
+}
+
+DomainFailure Domain::map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept {
+  control_file_ = control_file;
+  heap_file_ = heap_file;
+  region_ = platform::map_file(control_file, control_bytes_, platform::Access::kReadWrite);
+  if (region_ == nullptr) return system_failure(-12);
+  // A joined file holds the heap behind the control region; mapping the whole file keeps the offset page-aligned and simple.
+  const std::uint64_t skip = header().heap_file_offset;
+  std::byte* write = platform::map_file(heap_file, skip + heap_bytes_, platform::Access::kReadWrite);
+  std::byte* read = platform::map_file(heap_file, skip + heap_bytes_, platform::Access::kRead);
+  heap_write_ = write == nullptr ? nullptr : write + skip;
+  heap_read_ = read == nullptr ? nullptr : read + skip;
+  if (write == nullptr || read == nullptr) return system_failure(-12);
+  wire();
+  return {};
+}
+
+void Domain::wire() noexcept {
+  ControlHeader& found = header();
+  processes = ProcessTable(region_, &found.processes);
+  lock = shm::Lock(region_, reinterpret_cast<shm::LockBlock*>(region_ + found.lock_offset), &processes);
+  heap = PageHeap(region_, &found.heap, control_file_, heap_file_, found.heap_file_offset);
+  objects = ObjectTable(region_, &found.objects, &heap, heap_write_, heap_read_, control_file_, 0);
+  objects.set_file(control_file_, 0);
+  waits = WaitTable(region_, &found.waits, control_file_, 0);
+  scheduler = Scheduler(region_, &found.scheduler, &objects, &waits, &processes, control_file_, 0);
+}
+
+DomainFailure Domain::join(ProcessKind kind) noexcept {
+  self_ = processes.claim(kind);
+  if (self_.slot == kNone) return {DomainError::kNoProcessSlot};
+  lock.set_holder(shm::LockWord::holder(self_.slot, self_.generation));
+  if (const int error = objects.back_rows(self_); error != 0) {
+    processes.free(self_);
+    self_ = {};
+    return system_failure(error);
+  }
+  return {};
+}
+
+DomainFailure Domain::adopt_after_fork(ProcessKind kind) noexcept {
+  self_ = {};
+  return join(kind);
+}
+
+void Domain::detach() noexcept {
+  if (region_ != nullptr && self_.slot != kNone) {
+    for (bool more = true; more;) {
+      Transaction transaction(lock);
+      more = objects.drop_rows(transaction, own_entry(), self_, 64);
+    }
+    reclaim();
+    processes.free(self_);
+  }
+  abandon();
+}
+
+void Domain::abandon() noexcept {
+  if (region_ != nullptr) {
+    const std::uint64_t skip = header().heap_file_offset;
+    if (heap_write_ != nullptr) platform::unmap(heap_write_ - skip, skip + heap_bytes_);
+    if (heap_read_ != nullptr) platform::unmap(heap_read_ - skip, skip + heap_bytes_);
+    platform::unmap(region_, control_bytes_);
+  }
+  region_ = heap_write_ = heap_read_ = nullptr;
+  platform::close_descriptor(control_file_);
+  platform::close_descriptor(heap_file_);
+  control_file_ = heap_file_ = -1;
+  self_ = {};
+}
+
+void Domain::unlink(const char* control_name, const char* heap_name) noexcept {
+  (void)platform::unlink_shared_file(heap_name);
+  (void)platform::unlink_shared_file(control_name);
+}
+
+DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage) noexcept {
+  const platform::Descriptor file = platform::open_shared_file(control_name);
+  if (file == -2 /* ENOENT */) return {DomainError::kNotFound};
+  if (file < 0) return file == -13 /* EACCES */ ? DomainFailure{DomainError::kForeign} : system_failure(file);
+  platform::FileFacts facts{};
+  DomainFailure failure{};
+  if (platform::file_facts(file, facts) != 0 || facts.user != platform::user_number()) {
+    failure.error = DomainError::kForeign;
+  } else if (facts.size_bytes < sizeof(ControlHeader)) {
+    failure.error = DomainError::kCorrupt;
+  } else if (std::byte* region = platform::map_file(file, facts.size_bytes, platform::Access::kReadWrite); region == nullptr) {
+    failure = system_failure(-12);
+  } else {
+    auto& found = *reinterpret_cast<ControlHeader*>(region);
+    if (found.creator.load_acquire() == 0) (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs);
+    usage = static_cast<DomainUsage>(found.usage);
+    if (found.version.load_acquire() != kLayoutVersion) {
+      failure = {DomainError::kWrongVersion, 0, found.version.load_acquire(), 0};
+    }
+    const std::uint64_t rows_end = found.processes.offset + std::uint64_t{found.processes.capacity} * sizeof(ProcessEntry);
+    if (found.magic == kMagic && rows_end > facts.size_bytes) {
+      failure.error = DomainError::kCorrupt;
+    } else {
+      failure.owner = live_process(region);
+    }
+    platform::unmap(region, facts.size_bytes);
+  }
+  platform::close_descriptor(file);
+  return failure;
+}
+
+int Domain::ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept {
+  if (const int error = objects.slots.ensure_backed(object_count); error != 0) return error;
+  if (const int error = scheduler.tasks.ensure_backed(task_count); error != 0) return error;
+  if (const int error = waits.groups.ensure_backed(1); error != 0) return error;
+  return waits.nodes.ensure_backed(node_count);
+}
+
+void Domain::perform(const Wakes& wakes) noexcept {
+  if (wakes.overflow) [[unlikely]] {
+    wake_everyone();
+  } else {
+    for (std::uint32_t i = 0; i < wakes.worker_count; ++i) processes.ring(wakes.workers[i]);
+    for (std::uint32_t i = 0; i < wakes.group_count; ++i) waits.wake_group(wakes.groups[i]);
+  }
+  scheduler::SchedulerHeader& found = header().scheduler;
+  if (wakes.doorbell && found.doorbell_rung.exchange_ordered(1) == 0) platform::ring_doorbell(doorbell_);
+  if (wakes.arrivals) {
+    found.arrivals.fetch_add_ordered(1);
+    if (found.arrival_waiters.load_ordered() != 0) platform::wake_word(found.arrivals.address(), 1);
+  }
+}
+
+void Domain::wake_everyone() noexcept {
+  processes.ring_all();
+  waits.wake_all_groups();
+}
+
+void Domain::reclaim() noexcept {
+  while (objects.has_reclaimable()) {
+    Transaction transaction(lock);
+    (void)objects.reclaim_step(transaction);
+  }
+}
+
+const char* Domain::validate() noexcept {
+  lock.acquire();
+  const char* fault = heap.validate();
+  const auto references = [](void* context, Index object) { return static_cast<Scheduler*>(context)->references_on(object); };
+  if (fault == nullptr) fault = waits.nodes.validate();
+  if (fault == nullptr) fault = waits.groups.validate();
+  if (fault == nullptr) fault = scheduler.validate();
+  if (fault == nullptr && scheduler.tasks.used_count() <= 4096) fault = objects.validate(processes, references, &scheduler);
+  lock.release();
+  return fault;
+}
+
+}  // namespace miniray::runtime

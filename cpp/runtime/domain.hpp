@@ -1,0 +1,152 @@
+// runtime/domain.hpp - one object store with its scheduler: the layout of the shared memory, creating it, attaching to it.
+//
+// Invariants  D1 a domain is a control region (header, lock, tables) and a heap (payloads). A session keeps them in two files,
+//                miniray_<session>_scheduler and miniray_<session>_objectstore; the low-level classes keep both in one file.
+//             D2 the header's `version` is stored last, with release; 0 means "being made". [D2v] create(): release ->
+//             attach(): acquire D3 everything inside is an offset or an index; each process maps the heap twice: for writing,
+//             and read-only for views.
+// Crash       a creator that dies half-way leaves version 0 or a dead creator: the next create() of that name takes over.
+#pragma once
+
+#include "scheduler/scheduler.hpp"
+
+namespace miniray::runtime {
+
+using process::ProcessEntry;
+using process::ProcessId;
+using process::ProcessKind;
+using process::ProcessTable;
+using scheduler::Scheduler;
+using scheduler::WaitTable;
+using scheduler::Wakes;
+using shm::Index;
+using shm::kNone;
+using shm::Transaction;
+using store::ObjectId;
+using store::ObjectKey;
+using store::ObjectState;
+using store::ObjectTable;
+using store::PageHeap;
+
+inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
+inline constexpr std::uint32_t kLayoutVersion = 1;
+
+struct DomainConfig {
+  std::uint32_t object_capacity = 1'000'000;
+  std::uint32_t task_capacity = 1'000'000;
+  std::uint32_t process_capacity = 1100;  // 1,024 workers, the driver, the supervisor, observers
+  std::uint64_t heap_bytes = 1ULL << 30;
+};
+
+struct ControlHeader {
+  std::uint64_t magic;
+  shm::Atomic<std::uint32_t> version;  // [D2v]
+  std::uint32_t user;
+  std::uint64_t control_bytes;
+  std::uint64_t heap_bytes;
+  std::uint64_t heap_file_offset;
+  std::uint64_t process_namespace;
+  shm::Atomic<std::uint64_t> creator_start_time;
+  shm::Atomic<std::int32_t> creator;  // process number
+  std::uint32_t usage;                // what it was made for: DomainUsage
+  char boot_id[40];
+  DomainConfig config;
+  std::uint64_t lock_offset;
+  process::ProcessTableHeader processes;
+  store::PageHeapHeader heap;
+  store::ObjectTableHeader objects;
+  scheduler::WaitTableHeader waits;
+  scheduler::SchedulerHeader scheduler;
+};
+enum class DomainUsage : std::uint32_t { kSession = 1, kObjectStore = 2, kScheduler = 3 };
+
+enum class DomainError {
+  kNone,
+  kExists,          // create: a live process has it
+  kNotFound,        // attach
+  kForeign,         // another user's, or readable by others
+  kWrongVersion,    // `found_version` tells
+  kCorrupt,         // not a domain, another machine start, impossible sizes
+  kOtherNamespace,  // made in another process namespace
+  kNoProcessSlot,   // all rows of the process table are taken
+  kSystem,          // `system_error` is -errno
+};
+
+struct DomainFailure {
+  DomainError error = DomainError::kNone;
+  int system_error = 0;
+  std::uint32_t found_version = 0;
+  platform::ProcessNumber owner = 0;
+  [[nodiscard]] explicit operator bool() const noexcept { return error != DomainError::kNone; }
+};
+
+class Domain {
+ public:
+  Domain() = default;
+  ~Domain() { detach(); }
+  Domain(const Domain&) = delete;
+  Domain& operator=(const Domain&) = delete;
+
+  // Both names equal: one file. On failure nothing stays behind.
+  [[nodiscard]] DomainFailure create(const char* control_name, const char* heap_name, const DomainConfig& config,
+                                     DomainUsage usage, ProcessKind kind) noexcept;
+  [[nodiscard]] DomainFailure attach(const char* control_name, const char* heap_name, DomainUsage usage,
+                                     ProcessKind kind) noexcept;
+  // A forked child uses its parent's mappings under a row of its own.
+  [[nodiscard]] DomainFailure adopt_after_fork(ProcessKind kind) noexcept;
+  // Drops this process's references and row, and unmaps. Does not unlink.
+  void detach() noexcept;
+  // For a forked child that must not touch its parent's row: forgets without a trace.
+  void abandon() noexcept;
+  // Before destruction: views of the store are still in use; their mapping is left to the process's end. The row is free already.
+  void keep_read_mapping() noexcept {
+    heap_read_ = nullptr;
+    self_ = {};
+  }
+  static void unlink(const char* control_name, const char* heap_name) noexcept;
+  // Whose is it, and does any of its processes live? kNotFound, kCorrupt ... as attach; `owner` is a live process, or 0.
+  [[nodiscard]] static DomainFailure inspect(const char* control_name, DomainUsage& usage) noexcept;
+
+  [[nodiscard]] bool is_attached() const noexcept { return region_ != nullptr; }
+  [[nodiscard]] ControlHeader& header() const noexcept { return *reinterpret_cast<ControlHeader*>(region_); }
+  [[nodiscard]] ProcessId self() const noexcept { return self_; }
+  [[nodiscard]] ProcessEntry& own_entry() const noexcept { return processes[self_.slot]; }
+  [[nodiscard]] const std::byte* heap_read() const noexcept { return heap_read_; }
+  [[nodiscard]] std::uint64_t control_resident_bytes() const noexcept { return platform::file_resident_bytes(control_file_); }
+  [[nodiscard]] bool is_poisoned() const noexcept { return lock.block().poisoned.load_relaxed() != 0; }
+
+  // Reserves memory for that many more rows of each kind, outside the lock. 0 or -errno.
+  [[nodiscard]] int ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept;
+  // Wakes whom a finished section listed. Outside the lock.
+  void perform(const Wakes& wakes) noexcept;
+  void wake_everyone() noexcept;
+  // Ends pending reclamation in bounded sections.
+  void reclaim() noexcept;
+  void set_doorbell(platform::Descriptor doorbell) noexcept { doorbell_ = doorbell; }
+
+  [[nodiscard]] const char* validate() noexcept;
+
+  shm::Lock lock;
+  ProcessTable processes;
+  PageHeap heap;
+  ObjectTable objects;
+  WaitTable waits;
+  Scheduler scheduler;
+
+ private:
+  [[nodiscard]] DomainFailure map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept;
+  [[nodiscard]] DomainFailure join(ProcessKind kind) noexcept;
+  void wire() noexcept;
+
+  std::byte* region_ = nullptr;
+  std::byte* heap_write_ = nullptr;
+  std::byte* heap_read_ = nullptr;
+  std::uint64_t control_bytes_ = 0;
+  std::uint64_t heap_bytes_ = 0;
+  platform::Descriptor control_file_ = -1;
+  platform::Descriptor heap_file_ = -1;
+  platform::Descriptor doorbell_ = -1;
+  ProcessId self_;
+};
+
+}  // namespace miniray::runtime

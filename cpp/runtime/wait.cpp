@@ -1,0 +1,119 @@
+#include "runtime/wait.hpp"
+
+namespace miniray::runtime {
+
+namespace {
+
+constexpr std::size_t kKeysPerSection = 512;
+
+// Nanoseconds to sleep until `deadline`; kForever without one; 0 when it is over.
+std::int64_t time_left(std::int64_t deadline_ns) noexcept {
+  if (deadline_ns == platform::kForever) return platform::kForever;
+  const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
+  return deadline_ns > now ? deadline_ns - now : 0;
+}
+
+}  // namespace
+
+bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast, bool& no_room) noexcept {
+  no_room = false;
+  bool satisfied = false;
+  std::size_t position = 0;
+  while (position < count && !satisfied) {
+    if (domain_.ensure_rows(0, 0, static_cast<std::uint32_t>(kKeysPerSection)) != 0) {
+      no_room = true;
+      break;
+    }
+    Transaction transaction(domain_.lock);
+    if (group_ == kNone) {
+      group_ = domain_.waits.create_group(transaction, domain_.self(), fail_fast);
+      if (group_ == kNone) {
+        no_room = true;
+        break;
+      }
+      // One more than needed: seals that arrive while keys are still being added must not end the wait early.
+      transaction.set(domain_.waits.groups[group_].remaining, static_cast<std::uint32_t>(needed) + 1);
+    }
+    scheduler::WaitGroup& group = domain_.waits.groups[group_];
+    for (std::size_t i = 0; i < kKeysPerSection && position < count && transaction.room() > 64; ++i, ++position) {
+      const ObjectKey key = keys[position];
+      const bool current = domain_.objects.is_current(key);
+      const ObjectState state = current ? domain_.objects[key.slot].current_state() : ObjectState::kError;
+      if (state == ObjectState::kPending) {
+        if (!domain_.waits.add_to_group(transaction, domain_.objects, group_, key.slot)) {
+          no_room = true;
+          break;
+        }
+        continue;
+      }
+      const std::uint32_t remaining = group.remaining.get();
+      if (remaining <= 1 || (fail_fast && state == ObjectState::kError)) {
+        satisfied = true;
+        break;
+      }
+      transaction.set(group.remaining, remaining - 1);
+    }
+    if (no_room) break;
+  }
+  if (!satisfied && !no_room && group_ != kNone) {
+    Transaction transaction(domain_.lock);
+    shm::Cell<std::uint32_t>& remaining = domain_.waits.groups[group_].remaining;
+    if (remaining.get() > 0) transaction.set(remaining, remaining.get() - 1);  // the guard
+    satisfied = remaining.get() == 0;
+  }
+  if (satisfied || no_room) end();
+  return satisfied;
+}
+
+WaitOutcome ObjectWait::sleep(std::int64_t deadline_ns) noexcept {
+  scheduler::WaitGroup& group = domain_.waits.groups[group_];
+  for (;;) {
+    const std::uint32_t wake = group.wake.load_ordered();  // [W4]
+    if (group.remaining.get() == 0) return WaitOutcome::kReady;
+    const std::int64_t left = time_left(deadline_ns);
+    if (left == 0) return WaitOutcome::kTimedOut;
+    if (platform::wait_on_word(group.wake.address(), wake, left) == platform::WaitResult::kInterrupted) {
+      return group.remaining.get() == 0 ? WaitOutcome::kReady : WaitOutcome::kInterrupted;
+    }
+  }
+}
+
+void ObjectWait::end() noexcept {
+  if (group_ == kNone || !domain_.is_attached()) return;
+  for (bool more = true; more;) {
+    Transaction transaction(domain_.lock);
+    more = domain_.waits.end_group_step(transaction, domain_.objects, group_);
+  }
+  group_ = kNone;
+}
+
+WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns) noexcept {
+  ProcessEntry& entry = domain.own_entry();
+  const shm::LockBlock& lock = domain.lock.block();
+  const auto leased = [&] {
+    // Not before the section that wrote the lease is whole: an undone lease must not be run.
+    return entry.lease.get() != kNone && lock.active.load_acquire() == lock.committed.load_acquire();
+  };
+  const auto leased_for_certain = [&] {
+    if (entry.lease.get() == kNone) return false;
+    Transaction transaction(domain.lock);
+    return entry.lease.get() != kNone;
+  };
+  if (spin_until(domain, processors, spin_ns, true, leased) && entry.lease.get() != kNone) return WaitOutcome::kReady;
+  for (;;) {
+    const std::uint32_t wake = entry.wake.load_ordered();
+    entry.sleeping.fetch_add_ordered(1);  // process_table.hpp [W1]
+    if (leased_for_certain()) {
+      entry.sleeping.fetch_sub_ordered(1);
+      return WaitOutcome::kReady;
+    }
+    const std::int64_t left = time_left(deadline_ns);
+    const auto result = left == 0 ? platform::WaitResult::kTimedOut : platform::wait_on_word(entry.wake.address(), wake, left);
+    entry.sleeping.fetch_sub_ordered(1);
+    if (leased_for_certain()) return WaitOutcome::kReady;
+    if (result == platform::WaitResult::kTimedOut) return WaitOutcome::kTimedOut;
+    if (result == platform::WaitResult::kInterrupted) return WaitOutcome::kInterrupted;
+  }
+}
+
+}  // namespace miniray::runtime

@@ -1,0 +1,62 @@
+// runtime/wait.hpp - sleeping until objects are sealed, a task comes, or time is up. Spin briefly, then sleep in the kernel.
+//
+// Spinning    a process may spin only while fewer processes spin or run tasks than there are processors; the count is in shared
+// memory
+//             (SchedulerHeader::spinners) and a dead spinner's share is given back by recovery.
+// GIL         callers have released it.
+#pragma once
+
+#include "runtime/domain.hpp"
+
+namespace miniray::runtime {
+
+enum class WaitOutcome { kReady, kTimedOut, kInterrupted, kNoRoom };
+
+// One thread's wait for `needed` of several objects. Blocks nobody else; leaves nothing behind when destroyed.
+class ObjectWait {
+ public:
+  explicit ObjectWait(Domain& domain) noexcept : domain_(domain) {}
+  ~ObjectWait() { end(); }
+  ObjectWait(const ObjectWait&) = delete;
+  ObjectWait& operator=(const ObjectWait&) = delete;
+
+  // Registers for those of `keys` that are not sealed; `needed` more seals end the wait. True when nothing is to be waited for:
+  // enough were sealed meanwhile, or (fail_fast) one is in error. False: call sleep(). kNoRoom through `no_room`.
+  [[nodiscard]] bool begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast,
+                           bool& no_room) noexcept;
+  // Until the wait is over, the deadline (monotonic ns, kForever: none), or a signal.
+  [[nodiscard]] WaitOutcome sleep(std::int64_t deadline_ns) noexcept;
+  void end() noexcept;
+
+ private:
+  Domain& domain_;
+  Index group_ = kNone;
+};
+
+// Spins for up to `limit_ns` while `done()` is false and the machine has a processor to spare.
+template <class Done>
+bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns, bool is_worker, Done done) noexcept {
+  scheduler::SchedulerHeader& shared = domain.header().scheduler;
+  const auto busy = [&] { return shared.running_count.get() + shared.spinners.load_relaxed() + (is_worker ? 1U : 0U); };
+  if (busy() >= processors) return done();
+  domain.own_entry().spinning.fetch_add_ordered(1);
+  shared.spinners.fetch_add_ordered(1);
+  const std::uint64_t end = platform::monotonic_ns() + limit_ns;
+  bool found = done();
+  while (!found) {
+    for (int i = 0; i < 16 && !found; ++i) {
+      platform::cpu_relax();
+      found = done();
+    }
+    if (platform::monotonic_ns() >= end || shared.running_count.get() + shared.spinners.load_relaxed() > processors) break;
+  }
+  shared.spinners.fetch_sub_ordered(1);
+  domain.own_entry().spinning.fetch_sub_ordered(1);
+  return found || done();
+}
+
+// An idle worker's sleep: until a lease is written, the deadline, or a signal.
+[[nodiscard]] WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns,
+                                         std::int64_t deadline_ns) noexcept;
+
+}  // namespace miniray::runtime

@@ -1,0 +1,128 @@
+// scheduler/scheduler.hpp - from call to result: whoever causes an event does its scheduling, inside one section.
+//
+// Invariants  S1 a worker is idle, or leases one task, or is blocked inside one; the idle list holds exactly the idle ones,
+// newest first.
+//             S2 after each section no idle worker exists beside a queued task whose demand fits.
+//             S3 truth: task rows, worker_state and lease of process rows. Derived: idle list, queues, available amounts.
+// Locks       every method with a Transaction runs under the domain's lock; wakes are listed and done by the caller afterwards.
+// Crash       recover_worker() ends or repeats the lease of a dead worker; finish_notifications() completes a cut-off seal.
+#pragma once
+
+#include "scheduler/resources.hpp"
+#include "scheduler/wait_table.hpp"
+
+namespace miniray::scheduler {
+
+struct SchedulerHeader {
+  shm::SlotTableHeader tasks;
+  ResourcesHeader resources;
+  Cell<Index> idle_head;
+  Cell<std::uint32_t> idle_count;
+  Cell<std::uint32_t> running_count;  // leases not blocked
+  Cell<std::uint32_t> worker_count;
+  Cell<Index> notifying;  // object whose waiters are being told, when that takes more than one section
+  Cell<std::uint32_t> padding;
+  Cell<std::uint64_t> next_sequence;
+  Cell<std::uint64_t> finished_count;
+  Atomic<std::uint32_t> arrivals;  // futex word: tasks came (low-level module)
+  Atomic<std::uint32_t> arrival_waiters;
+  Atomic<std::uint32_t> doorbell_rung;  // the supervisor has been rung and has not looked yet
+  Atomic<std::uint32_t> spinners;       // processes that spin for work or a result
+};
+
+// How a process ended, for the error that its task's callers get.
+struct ProcessEnd {
+  std::int32_t pid;
+  std::int32_t status;  // exit code, or minus the signal; kUnknownEnd when nobody could reap it
+};
+inline constexpr std::int32_t kUnknownEnd = 0x7FFFFFFF;
+
+// Payload of an object that is in error because its worker died; the name follows.
+struct CrashRecord {
+  std::uint8_t format;  // kCrashFormat
+  std::uint8_t padding[3];
+  std::int32_t pid;
+  std::int32_t status;
+  std::uint32_t attempts;
+  std::uint32_t name_bytes;
+  std::uint32_t reserved;
+};
+inline constexpr std::uint8_t kCrashFormat = 3;
+// A function object's payload starts with this format byte, then the length of the task's name, and the name at byte 8.
+inline constexpr std::uint8_t kFunctionFormat = 4;
+
+class Scheduler {
+ public:
+  Scheduler() = default;
+  Scheduler(std::byte* region, SchedulerHeader* header, ObjectTable* objects, WaitTable* waits,
+            process::ProcessTable* processes, platform::Descriptor file, std::uint64_t file_offset) noexcept
+      : tasks(region, &header->tasks, file, file_offset),
+        header_(header),
+        objects_(objects),
+        waits_(waits),
+        processes_(processes) {}
+
+  shm::SlotTable<TaskEntry> tasks;
+
+  [[nodiscard]] SchedulerHeader& header() const noexcept { return *header_; }
+  [[nodiscard]] Resource& resource(std::uint32_t index) const noexcept { return header_->resources.resources[index]; }
+  [[nodiscard]] Shape& shape(Index index) const noexcept { return header_->resources.shapes[index]; }
+
+  // --- set-up -------------------------------------------------------------------------------------------------------
+  // Index of a resource by name; adds it with total 0 when unknown. kResourceCapacity when there is no room.
+  [[nodiscard]] std::uint32_t find_resource(const char* name, bool add) noexcept;
+  [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands,
+                                 std::uint32_t count) noexcept;  // kNone: no room
+  [[nodiscard]] bool shape_can_ever_run(Index shape) const noexcept;
+
+  // --- calls --------------------------------------------------------------------------------------------------------
+  // The row is filled; dependencies counts the nodes added plus one guard. Drops the guard.
+  void submit(Transaction& transaction, Index task, Wakes& wakes) noexcept;
+  void dependency_met(Transaction& transaction, Index task, Wakes& wakes) noexcept;
+  // Seals and tells waiters and dependents.
+  void seal(Transaction& transaction, Index object, store::ObjectState state, Wakes& wakes) noexcept;
+  void finish_notifications(Transaction& transaction, Wakes& wakes) noexcept;
+  // Takes the oldest task of the low-level queue (shape 0) away; kNone when empty. The caller reads and then ends it.
+  [[nodiscard]] Index pop_low_level(Transaction& transaction) noexcept;
+  // Drops what the task holds and frees its row.
+  void end_task(Transaction& transaction, Index task) noexcept;
+
+  // --- workers ------------------------------------------------------------------------------------------------------
+  void add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;  // becomes idle, or takes a task
+  void finish_lease(Transaction& transaction, ProcessId worker,
+                    Wakes& wakes) noexcept;  // results are sealed; next task or idle
+  void repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;   // the call is to be tried again
+  void begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;  // inside get or wait: CPU given back
+  void end_blocked(Transaction& transaction, ProcessId worker) noexcept;
+  void return_lease(Transaction& transaction, ProcessId worker) noexcept;  // not begun: back to the front of its queue; worker idle
+  [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker) noexcept;  // idle worker leaves; false: it has a lease
+  void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept;
+  [[nodiscard]] std::uint32_t workers_needed() const noexcept;  // under the lock: queued tasks that fit and have no idle worker
+  [[nodiscard]] std::uint32_t queued_count() const noexcept { return header_->resources.queued_count.get(); }
+  void dispatch(Transaction& transaction, Wakes& wakes) noexcept;
+
+  [[nodiscard]] const char* validate() const noexcept;
+  // How many references tasks hold on each object, for ObjectTable::validate.
+  [[nodiscard]] std::uint32_t references_on(Index object) const noexcept;
+
+ private:
+  void make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes) noexcept;
+  void queue_push(Transaction& transaction, Index task, bool first) noexcept;
+  void queue_pop(Transaction& transaction, Index shape) noexcept;
+  [[nodiscard]] bool fits(const Shape& shape) const noexcept;
+  void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only) noexcept;
+  [[nodiscard]] Index best_shape() const noexcept;
+  void lease(Transaction& transaction, Index task, Index worker) noexcept;
+  void idle_push(Transaction& transaction, Index worker) noexcept;
+  void idle_remove(Transaction& transaction, Index worker) noexcept;
+  void drop_lease(Transaction& transaction, Index worker) noexcept;
+  void fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept;
+  void discard_half_made_results(Transaction& transaction, Index task) noexcept;
+
+  SchedulerHeader* header_ = nullptr;
+  ObjectTable* objects_ = nullptr;
+  WaitTable* waits_ = nullptr;
+  process::ProcessTable* processes_ = nullptr;
+};
+
+}  // namespace miniray::scheduler

@@ -1,0 +1,53 @@
+// scheduler/task_entry.hpp - one row per call that has not ended.
+//
+// Invariants  T1 truth: state, worker, dependencies, sequence, retries, function, arguments, results. Derived: the ready
+// queues.
+//             T2 a task holds one reference on its function, its argument object, each reference in its inline arguments, until
+//             it ends. T3 kLeased names the worker (slot + generation), and that worker's row names the task.
+// Moves       free -> waiting -> queued -> leased -> free; leased -> queued when the worker died or the call is to be tried
+// again.
+#pragma once
+
+#include "shm/slot_table.hpp"
+
+namespace miniray::scheduler {
+
+using shm::Atomic;
+using shm::Cell;
+using shm::Index;
+using shm::kNone;
+using shm::Transaction;
+
+enum class TaskState : std::uint32_t { kFree = 0, kWaiting = 1, kQueued = 2, kLeased = 3 };
+
+inline constexpr std::uint32_t kInlineArgumentBytes = 168;
+
+struct alignas(64) TaskEntry {
+  Cell<std::uint32_t> state;
+  Cell<Index> next_free;  // free list
+  Cell<Index> next;       // ready queue
+  Cell<std::uint32_t> dependencies;
+  Cell<Index> function;  // object
+  Cell<std::uint32_t> function_generation;
+  Cell<Index> arguments;  // object; kNone: inline
+  Cell<Index> first_result;
+  Cell<std::uint32_t> result_count;
+  Cell<Index> shape;
+  Cell<std::uint32_t> retries_left;  // kRetryForever: no limit
+  Cell<std::uint32_t> attempt;       // 0 for the first run
+  Cell<std::uint32_t> worker;        // ProcessId, packed
+  Cell<std::uint32_t> inline_bytes_used;
+  Cell<std::uint32_t> inline_references;  // pairs (slot, generation) at the start of the inline bytes
+  Cell<std::uint32_t> flags;
+  Cell<std::uint64_t> sequence;  // order of submission
+  Cell<std::uint64_t> tag_high;  // low-level module: id of the return reference
+  Cell<std::uint64_t> tag_low;
+  std::byte inline_bytes[kInlineArgumentBytes];
+
+  [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(TaskState::kFree); }
+};
+static_assert(shm::kShareable<TaskEntry> && sizeof(TaskEntry) == 256);
+
+inline constexpr std::uint32_t kRetryForever = 0xFFFFFFFF;
+
+}  // namespace miniray::scheduler

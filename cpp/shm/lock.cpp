@@ -1,0 +1,95 @@
+#include "shm/lock.hpp"
+
+#include <cstring>
+
+#include "debug/fault_point.hpp"
+#include "platform/platform.hpp"
+
+namespace miniray::shm {
+
+namespace {
+constexpr int kSpins = 100;  // a few microseconds: longer than several critical sections
+constexpr std::int64_t kFirstTimeoutNs = 2'000'000;
+constexpr std::int64_t kLastTimeoutNs = 50'000'000;
+}  // namespace
+
+void Lock::acquire_slow() noexcept {
+  for (int spin = 0; spin < kSpins; ++spin) {
+    platform::cpu_relax();
+    if (block_->word.load_relaxed() != 0) continue;
+    std::uint32_t expected = 0;
+    if (block_->word.compare_exchange(expected, holder_)) return;
+  }
+  block_->contended_count.fetch_add_ordered(1);
+  std::int64_t timeout_ns = kFirstTimeoutNs;
+  for (;;) {
+    std::uint32_t found = 0;
+    // A woken waiter keeps WAITERS set: others may sleep behind it.
+    if (block_->word.compare_exchange(found, holder_ | LockWord::kWaiters)) return;
+    if ((found & LockWord::kWaiters) == 0) {
+      if (!block_->word.compare_exchange(found, found | LockWord::kWaiters)) continue;
+      found |= LockWord::kWaiters;
+    }
+    const auto result = platform::wait_on_word(block_->word.address(), found, timeout_ns);
+    if (result != platform::WaitResult::kTimedOut) continue;
+    if (try_steal(found)) {
+      probe_->after_repair();
+      return;
+    }
+    timeout_ns = timeout_ns * 2 < kLastTimeoutNs ? timeout_ns * 2 : kLastTimeoutNs;
+  }
+}
+
+void Lock::wake_one() noexcept { platform::wake_word(block_->word.address(), 1); }
+
+bool Lock::try_steal(std::uint32_t found) noexcept {
+  const std::uint32_t owner = found & LockWord::kHolderMask;
+  const std::uint32_t slot = (owner & 0xFFFF) - 1;
+  if (!probe_->holder_is_dead(slot, owner >> 16)) return false;
+  if (!block_->word.compare_exchange(found, holder_ | LockWord::kRepair | LockWord::kWaiters)) return false;
+  MINIRAY_FAULT_POINT("lock.stolen");
+  roll_back();
+  block_->word.store_release(holder_ | LockWord::kWaiters);
+  return true;
+}
+
+bool Lock::recover_from(std::uint32_t holder) noexcept {
+  std::uint32_t found = block_->word.load_acquire();
+  while ((found & LockWord::kHolderMask) == holder) {
+    if (!block_->word.compare_exchange(found, holder_ | LockWord::kRepair | LockWord::kWaiters)) continue;
+    MINIRAY_FAULT_POINT("lock.stolen");
+    roll_back();
+    release();
+    return true;
+  }
+  return false;
+}
+
+void Lock::roll_back() noexcept {
+  const std::uint64_t active = block_->active.load_acquire();
+  if (active != block_->committed.load_acquire()) {
+    std::uint32_t count = block_->journal_count.load_acquire();
+    if (count > kJournalCapacity) {
+      block_->poisoned.store_release(1);
+      count = 0;
+    }
+    while (count > 0) {
+      const JournalEntry& entry = block_->journal[--count];
+      std::byte* target = region_ + (entry.location >> 1);
+      if (entry.location & 1) {
+        std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(target))
+            .store(entry.old_value, std::memory_order_release);
+      } else {
+        std::atomic_ref<std::uint32_t>(*reinterpret_cast<std::uint32_t*>(target))
+            .store(static_cast<std::uint32_t>(entry.old_value), std::memory_order_release);
+      }
+    }
+    // Ends the undone section. Its number is spent, not reused: a reader that
+    // saw it will not take it for committed.
+    block_->active.store_release(active + 1);
+    block_->committed.store_release(active + 1);
+  }
+  block_->repair_count.fetch_add_ordered(1);
+}
+
+}  // namespace miniray::shm

@@ -1,0 +1,114 @@
+// shm/lock.hpp - the lock that survives its holder, and the undo journal that
+// makes every critical section all-or-nothing.
+//
+// Invariants  L1 the word names the holder: process slot + 1 (16 bits),
+// generation (14), REPAIR (bit 30), WAITERS (bit 31); 0 is free.
+//             L2 only a process whose death is proved
+//             (process/process_table.hpp) loses the lock, by one
+//             compare-and-swap. L3 a cell changes only after its old value is
+//             in the journal; the store to `committed` ends the section. L4
+//             active == committed: nothing to undo. Otherwise writing back the
+//             journal, last entry first, gives exactly the
+//                state before the section; doing it twice, or half and then
+//                again, gives the same.
+// Order       one lock per domain, so there is none to get wrong. Under it:
+// bounded work, no system call, no allocation, no Python. Crash       the next
+// waiter that times out, or the supervisor at once, steals the word and rolls
+// the journal back. Threads     the word names a process, not a thread: two
+// threads of one process exclude each other by the same word. Source
+// shared/faults.md section 1 option (c); the undo journal is the textbook one
+// (Gray & Reuter, ch. 10), kept in
+//             program order by compiler fences alone, because a killed
+//             process's retired stores all become visible [L5].
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "shm/atomic.hpp"
+
+namespace miniray::shm {
+
+struct LockWord {
+  static constexpr std::uint32_t kWaiters = 1U << 31;
+  static constexpr std::uint32_t kRepair = 1U << 30;
+  static constexpr std::uint32_t kGenerationMask = 0x3FFF;
+  static constexpr std::uint32_t kHolderMask = kRepair - 1;
+  static constexpr std::uint32_t holder(std::uint32_t process_slot, std::uint32_t generation) noexcept {
+    return ((generation & kGenerationMask) << 16) | ((process_slot + 1) & 0xFFFF);
+  }
+};
+
+struct JournalEntry {
+  std::uint64_t location;  // offset from the region's start, times two, plus one
+                           // for a cell of eight bytes
+  std::uint64_t old_value;
+};
+
+inline constexpr std::uint32_t kJournalCapacity = 8192;
+
+struct LockBlock {
+  Atomic<std::uint32_t> word;
+  Atomic<std::uint32_t> poisoned;       // 1: repair found what it cannot mend; every
+                                        // operation fails at once
+  Atomic<std::uint64_t> active;         // number of the section that is running, or ran last
+  Atomic<std::uint64_t> committed;      // [L6] commit: release -> committed_after(): acquire; number
+                                        // of the last one that is whole
+  Atomic<std::uint32_t> journal_count;  // entries of section `active`
+  Atomic<std::uint32_t> repair_count;   // statistics: how often a dead holder was repaired
+  Atomic<std::uint64_t> contended_count;
+  std::uint64_t padding[3];
+  JournalEntry journal[kJournalCapacity];
+};
+static_assert(kShareable<LockBlock> && offsetof(LockBlock, journal) == 64);
+
+// Tells the lock whether a holder is dead; process::ProcessTable implements it.
+class HolderProbe {
+ public:
+  virtual bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept = 0;
+  // Another process freed or stole something on our behalf: wake whoever may
+  // have missed a call.
+  virtual void after_repair() noexcept = 0;
+
+ protected:
+  ~HolderProbe() = default;
+};
+
+// This process's handle of a lock in shared memory. Cheap to copy; holds no
+// state besides who "I" am.
+class Lock {
+ public:
+  Lock() = default;
+  Lock(std::byte* region, LockBlock* block, HolderProbe* probe) noexcept : region_(region), block_(block), probe_(probe) {}
+  void set_holder(std::uint32_t holder) noexcept { holder_ = holder; }
+
+  void acquire() noexcept {
+    std::uint32_t expected = 0;
+    if (!block_->word.compare_exchange(expected, holder_)) [[unlikely]]
+      acquire_slow();
+  }
+  void release() noexcept {
+    if (block_->word.exchange_ordered(0) & LockWord::kWaiters) [[unlikely]]
+      wake_one();
+  }
+  // Takes the lock from `holder` at once if it has it; the caller has proof
+  // that this process is dead. Repairs and releases. Returns whether there was
+  // anything to take.
+  bool recover_from(std::uint32_t holder) noexcept;
+
+  [[nodiscard]] LockBlock& block() const noexcept { return *block_; }
+  [[nodiscard]] std::byte* region() const noexcept { return region_; }
+
+ private:
+  void acquire_slow() noexcept;
+  void wake_one() noexcept;
+  bool try_steal(std::uint32_t found) noexcept;
+  void roll_back() noexcept;
+
+  std::byte* region_ = nullptr;
+  LockBlock* block_ = nullptr;
+  HolderProbe* probe_ = nullptr;
+  std::uint32_t holder_ = 0;
+};
+
+}  // namespace miniray::shm

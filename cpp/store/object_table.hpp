@@ -1,0 +1,189 @@
+// store/object_table.hpp - one row per object: its state, where its payload lies, who keeps it.
+//
+// Invariants  O1 a payload never changes once the state is kSealed or kError.
+//             O2 truth: state, generation, flags, id, offset, size, contained_count, each process's hold and pin bits, and what
+//                tasks hold (scheduler). Derived: references = hold bits + holds of tasks + places in other objects; pins = pin
+//                bits; hash chains; the list of cached objects.
+//             O3 references == 0 and sealed: freed in the same section, unless kCached (low-level store), which waits for
+//             eviction. O4 references == 0 and pending: stays until its task ends, which then frees it. O5 kWriting: only the
+//             writer knows the object; its hold bit is the writer's, so a dead writer's row frees it. O6 contained reference k
+//             is the pair (slot, generation) 8 * (k + 1) bytes before the payload's end; contained_count grows
+//                as they are counted, so an object that is cut off while being written drops exactly what it counted.
+// Readers     [O7] seal(): payload, then seal_sequence, then state, then commit -> try_read(): state, then committed sequence,
+// then state
+//             again. A value is used only when the section that sealed it is whole; a sealer killed before its commit is
+//             undone.
+// Crash       hold and pin bits of a dead process are dropped by recovery/dead_process.cpp, a few objects a section.
+#pragma once
+
+#include "process/process_table.hpp"
+#include "shm/slot_table.hpp"
+#include "store/object_id.hpp"
+#include "store/page_heap.hpp"
+
+namespace miniray::store {
+
+using process::ProcessId;
+using shm::Index;
+using shm::kNone;
+
+enum class ObjectState : std::uint32_t { kFree = 0, kPending = 1, kWriting = 2, kSealed = 3, kError = 4, kReclaiming = 5 };
+enum ObjectFlags : std::uint32_t { kCached = 1, kOutsideId = 2 };
+
+inline constexpr std::uint32_t kInlineBytes = 32;
+
+struct alignas(64) ObjectEntry {
+  Cell<std::uint32_t> state;
+  Cell<std::uint32_t> generation;
+  Cell<Index> next_free;  // free list, or the list of objects being reclaimed
+  Cell<std::uint32_t> references;
+  Cell<std::uint32_t> pins;
+  Cell<std::uint32_t> flags;
+  Cell<Index> waiters;      // scheduler/wait_table.hpp: who waits for the seal
+  Cell<Index> producer;     // task that will make it
+  Cell<Index> next_result;  // next result of the same task
+  Cell<Index> hash_next;
+  Cell<Index> newer;  // cached objects, least recently used first
+  Cell<Index> older;
+  Cell<std::uint32_t> contained_count;
+  std::uint32_t padding;
+  Cell<std::uint64_t> offset;         // in the heap; 0: the payload is inline
+  Cell<std::uint64_t> size_bytes;     // of the payload, with the contained references
+  Cell<std::uint64_t> seal_sequence;  // [O7] number of the section that sealed it
+  Cell<std::uint64_t> id_high;        // outside ids only
+  Cell<std::uint64_t> id_low;
+  std::byte inline_bytes[kInlineBytes];
+
+  [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(ObjectState::kFree); }
+  [[nodiscard]] ObjectState current_state() const noexcept { return static_cast<ObjectState>(state.get()); }
+};
+static_assert(shm::kShareable<ObjectEntry> && sizeof(ObjectEntry) == 128);
+
+struct ObjectTableHeader {
+  shm::SlotTableHeader slots;
+  Cell<Index> reclaim_head;  // objects whose contained references are still to be dropped
+  Cell<Index> oldest;        // cached objects
+  Cell<Index> newest;
+  Cell<std::uint32_t> cached_count;
+  std::uint64_t hold_rows_offset;
+  std::uint64_t pin_rows_offset;
+  std::uint64_t row_bytes;  // of one process, a multiple of the page size
+  std::uint64_t buckets_offset;
+  std::uint32_t bucket_count;  // a power of two
+  std::uint32_t padding;
+  std::uint64_t nonce;  // high half of the ids this domain makes
+};
+
+struct PayloadView {
+  const std::byte* data = nullptr;
+  std::uint64_t size_bytes = 0;  // with contained references
+  std::uint32_t contained_count = 0;
+  bool is_error = false;
+  bool in_heap = false;
+  [[nodiscard]] std::uint64_t value_bytes() const noexcept { return size_bytes - 8ULL * contained_count; }
+};
+
+class ObjectTable {
+ public:
+  ObjectTable() = default;
+  ObjectTable(std::byte* region, ObjectTableHeader* header, PageHeap* heap, std::byte* heap_write, const std::byte* heap_read,
+              platform::Descriptor file, std::uint64_t file_offset) noexcept
+      : slots(region, &header->slots, file, file_offset),
+        header_(header),
+        region_(region),
+        buckets_(reinterpret_cast<Cell<Index>*>(region + header->buckets_offset)),
+        heap_(heap),
+        heap_write_(heap_write),
+        heap_read_(heap_read) {}
+
+  shm::SlotTable<ObjectEntry> slots;
+
+  [[nodiscard]] ObjectEntry& operator[](Index slot) const noexcept { return slots[slot]; }
+  [[nodiscard]] ObjectKey key(Index slot) const noexcept { return {slot, slots[slot].generation.get()}; }
+  [[nodiscard]] bool is_current(ObjectKey key) const noexcept {
+    return slots.is_valid_index(key.slot) && slots[key.slot].generation.get() == key.generation && !slots[key.slot].is_free();
+  }
+  [[nodiscard]] std::uint64_t nonce() const noexcept { return header_->nonce; }
+  [[nodiscard]] ObjectId id(Index slot) const noexcept;
+  [[nodiscard]] ObjectKey find(ObjectId id) const noexcept;  // under the lock for outside ids; kNone when unknown
+
+  // --- life ---------------------------------------------------------------------------------------------------------
+  // A fresh row with no reference; kNone when the table is full or must be backed first.
+  [[nodiscard]] Index create(Transaction& transaction, ObjectState state, std::uint32_t flags) noexcept;
+  void set_outside_id(Transaction& transaction, Index slot, ObjectId id) noexcept;
+  // Gives the object memory for its payload: inline when it fits, else from the heap.
+  [[nodiscard]] AllocateResult reserve(Transaction& transaction, Index slot, std::uint64_t size_bytes, bool fresh) noexcept;
+  // Counts one more contained reference of an object that is being written; the target is held by the caller.
+  void add_contained(Transaction& transaction, Index slot, ObjectKey target) noexcept;
+  [[nodiscard]] std::byte* payload_for_write(Index slot) const noexcept;
+  // Takes back what reserve() and add_contained() gave an object that is not sealed.
+  void discard_payload(Transaction& transaction, Index slot) noexcept;
+  // Whether the payload's pages are reserved already, so that a small one may be written under the lock.
+  [[nodiscard]] bool is_backed(Index slot) const noexcept {
+    return slots[slot].offset.get() == 0 || heap_->is_backed(slots[slot].offset.get(), slots[slot].size_bytes.get());
+  }
+  // Publishes; returns the head of the list of waiters, now detached. Each contained reference must be counted by the caller
+  // before.
+  [[nodiscard]] Index seal(Transaction& transaction, Index slot, ObjectState state) noexcept;
+  void add_reference(Transaction& transaction, Index slot) noexcept { transaction.add(slots[slot].references, 1); }
+  void drop_reference(Transaction& transaction, Index slot) noexcept;
+  // Frees whatever the state; for half-made objects, deleted ones and finished results that nobody wants.
+  void free(Transaction& transaction, Index slot) noexcept;
+  // Drops some contained references of objects being reclaimed; true while more are left.
+  bool reclaim_step(Transaction& transaction) noexcept;
+  [[nodiscard]] bool has_reclaimable() const noexcept { return header_->reclaim_head.get() != kNone; }
+
+  // --- processes ----------------------------------------------------------------------------------------------------
+  bool hold(Transaction& transaction, process::ProcessEntry& entry, ProcessId process,
+            Index slot) noexcept;  // false: held already
+  bool unhold(Transaction& transaction, ProcessId process, Index slot) noexcept;
+  bool pin(Transaction& transaction, process::ProcessEntry& entry, ProcessId process, Index slot) noexcept;
+  bool unpin(Transaction& transaction, ProcessId process, Index slot) noexcept;
+  [[nodiscard]] int back_rows(ProcessId process) noexcept;  // reserves this process's rows; 0 or -errno
+  // Drops up to `limit` bits of a process's rows; true while more may be left.
+  bool drop_rows(Transaction& transaction, process::ProcessEntry& entry, ProcessId process, std::uint32_t limit) noexcept;
+
+  // --- reading ------------------------------------------------------------------------------------------------------
+  enum class ReadResult { kReady, kNotReady, kGone };
+  // Without the lock [O7]. The view stays valid as long as the caller keeps a reference (and, in the heap, a pin or hold).
+  [[nodiscard]] ReadResult try_read(const shm::LockBlock& lock, ObjectKey key, PayloadView& view) const noexcept;
+  [[nodiscard]] PayloadView view(Index slot) const noexcept;
+  [[nodiscard]] ObjectKey contained(Index slot, std::uint32_t position) const noexcept;
+
+  // --- cached objects (low-level store) -----------------------------------------------------------------------------
+  void touch(Transaction& transaction, Index slot) noexcept;  // most recently used
+  bool evict_one(Transaction& transaction) noexcept;          // least recently used without pins; false: none
+  [[nodiscard]] std::uint32_t cached_count() const noexcept { return header_->cached_count.get(); }
+
+  // Truth against derived for what this table alone knows. `task_references(slot)` adds what the scheduler holds.
+  [[nodiscard]] const char* validate(process::ProcessTable& processes, std::uint32_t (*task_references)(void*, Index),
+                                     void* context) const noexcept;
+
+ private:
+  [[nodiscard]] Cell<std::uint64_t>& row_word(std::uint64_t rows_offset, Index process, Index slot) const noexcept {
+    return *reinterpret_cast<Cell<std::uint64_t>*>(region_ + rows_offset + process * header_->row_bytes + slot / 64 * 8);
+  }
+  void list_append(Transaction& transaction, Index slot) noexcept;
+  void list_remove(Transaction& transaction, Index slot) noexcept;
+  void hash_remove(Transaction& transaction, Index slot) noexcept;
+  void release_row(Transaction& transaction, Index slot) noexcept;
+
+  ObjectTableHeader* header_ = nullptr;
+  std::byte* region_ = nullptr;
+  Cell<Index>* buckets_ = nullptr;
+  PageHeap* heap_ = nullptr;
+  std::byte* heap_write_ = nullptr;
+  const std::byte* heap_read_ = nullptr;
+  platform::Descriptor file_ = -1;
+
+ public:
+  void set_file(platform::Descriptor file, std::uint64_t offset) noexcept {
+    file_ = file;
+    file_offset_ = offset;
+  }
+
+ private:
+  std::uint64_t file_offset_ = 0;
+};
+
+}  // namespace miniray::store

@@ -1,0 +1,400 @@
+#include "store/page_heap.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace miniray::store {
+
+namespace {
+
+constexpr std::uint64_t kBackingStepPages = 64;
+constexpr std::uint64_t kRowStepBytes = 1U << 18;
+
+struct Bin {
+  std::uint32_t first_level;
+  std::uint32_t second_level;
+};
+
+// Runs shorter than kSecondLevels pages have a bin each; above, each power of
+// two is cut into kSecondLevels bins.
+constexpr Bin bin_of(std::uint32_t pages) noexcept {
+  if (pages < kSecondLevels) return {0, pages};
+  const auto exponent = static_cast<std::uint32_t>(std::bit_width(pages) - 1);
+  return {exponent - 2, (pages >> (exponent - 3)) - kSecondLevels};
+}
+
+constexpr std::uint32_t size_class_of(std::uint64_t size_bytes) noexcept {
+  std::uint32_t size_class = 0;
+  while (kBlockSizes[size_class] < size_bytes) ++size_class;
+  return size_class;
+}
+
+constexpr std::uint32_t blocks_per_slab(std::uint32_t size_class) noexcept {
+  return static_cast<std::uint32_t>(kSlabPages * kPageBytes / kBlockSizes[size_class]);
+}
+
+constexpr std::uint32_t pages_for(std::uint64_t size_bytes) noexcept {
+  return static_cast<std::uint32_t>((size_bytes + kPageBytes - 1) / kPageBytes);
+}
+
+}  // namespace
+
+std::uint64_t PageHeap::charged_bytes(std::uint64_t size_bytes) noexcept {
+  if (size_bytes <= kLargestBlock) return kBlockSizes[size_class_of(size_bytes)];
+  return std::uint64_t{pages_for(size_bytes)} * kPageBytes;
+}
+
+int PageHeap::initialize(Transaction& transaction) noexcept {
+  const auto pages = static_cast<std::uint32_t>(header_->page_count - 1);
+  // The last row is written together with the first one of the untouched rest:
+  // reserve its page too.
+  const std::uint64_t last = header_->rows_offset + (header_->page_count - 1) * sizeof(PageRow);
+  const int error = platform::reserve_pages(control_file_, last & ~(kPageBytes - 1), kPageBytes);
+  if (error != 0) return error;
+  transaction.set(header_->high_page, 1);
+  mark_run(transaction, 1, pages, RunKind::kFree);
+  bin_insert(transaction, 1, pages);
+  return 0;
+}
+
+AllocateResult PageHeap::allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset) noexcept {
+  AllocateResult result = AllocateResult::kDone;
+  if (size_bytes <= kLargestBlock) {
+    offset = take_block(transaction, size_class_of(size_bytes), result);
+  } else {
+    if (size_bytes > capacity_bytes()) return AllocateResult::kFull;
+    const std::uint32_t pages = pages_for(size_bytes);
+    const std::uint32_t page = take_run(transaction, pages, result);
+    if (result != AllocateResult::kDone) return result;
+    mark_run(transaction, page, pages, RunKind::kUsed);
+    offset = page * kPageBytes;
+  }
+  if (result == AllocateResult::kDone) transaction.add(header_->used_bytes, charged_bytes(size_bytes));
+  return result;
+}
+
+void PageHeap::free(Transaction& transaction, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  MINIRAY_REQUIRE(is_valid_range(offset, size_bytes));
+  if (size_bytes <= kLargestBlock) {
+    put_block(transaction, offset, size_class_of(size_bytes));
+  } else {
+    const auto page = static_cast<std::uint32_t>(offset / kPageBytes);
+    MINIRAY_REQUIRE(rows_[page].kind.get() == static_cast<std::uint32_t>(RunKind::kUsed));
+    put_run(transaction, page, rows_[page].page_count.get());
+  }
+  transaction.add(header_->used_bytes, 0 - charged_bytes(size_bytes));
+}
+
+int PageHeap::ensure_rows(std::uint64_t size_bytes) noexcept {
+  const std::uint64_t needed =
+      std::min<std::uint64_t>(header_->page_count, header_->high_page.get() + size_bytes / kPageBytes + 2 * kSlabPages);
+  std::uint64_t backed = header_->backed_rows.load_acquire();
+  if (backed >= needed) [[likely]]
+    return 0;
+  const std::uint64_t wanted = std::min(header_->page_count, needed + kRowStepBytes / sizeof(PageRow));
+  const int error = platform::reserve_pages(control_file_, header_->rows_offset + backed * sizeof(PageRow),
+                                            (wanted - backed) * sizeof(PageRow));
+  if (error != 0) return error;
+  while (backed < wanted && !header_->backed_rows.compare_exchange(backed, wanted)) {
+  }
+  return 0;
+}
+
+int PageHeap::ensure_backed(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  const std::uint64_t needed = (offset + size_bytes + kPageBytes - 1) / kPageBytes;
+  std::uint64_t backed = header_->backed_pages.load_acquire();
+  if (backed >= needed) [[likely]]
+    return 0;
+  const std::uint64_t wanted = std::min(header_->page_count, needed + kBackingStepPages);
+  const int error =
+      platform::reserve_pages(heap_file_, heap_file_offset_ + backed * kPageBytes, (wanted - backed) * kPageBytes);
+  if (error != 0) return error;
+  while (backed < wanted && !header_->backed_pages.compare_exchange(backed, wanted)) {
+  }
+  return 0;
+}
+
+// --- runs
+// ----------------------------------------------------------------------------------------------------------
+
+void PageHeap::mark_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages, RunKind kind) noexcept {
+  transaction.set(rows_[page].kind, static_cast<std::uint32_t>(kind));
+  transaction.set(rows_[page].page_count, pages);
+  transaction.set(rows_[page + pages - 1].first, page);
+}
+
+void PageHeap::bin_insert(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept {
+  const Bin bin = bin_of(pages);
+  Cell<std::uint32_t>& head = header_->bins[bin.first_level][bin.second_level];
+  const std::uint32_t next = head.get();
+  transaction.set(rows_[page].next, next);
+  transaction.set(rows_[page].previous, shm::kNone);
+  if (next != shm::kNone) transaction.set(rows_[next].previous, page);
+  transaction.set(head, page);
+  Cell<std::uint32_t>& second = header_->second_level_bits[bin.first_level];
+  transaction.set(second, second.get() | (1U << bin.second_level));
+  transaction.set(header_->first_level_bits, header_->first_level_bits.get() | (1U << bin.first_level));
+}
+
+void PageHeap::bin_remove(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept {
+  const Bin bin = bin_of(pages);
+  const std::uint32_t next = rows_[page].next.get();
+  const std::uint32_t previous = rows_[page].previous.get();
+  if (next != shm::kNone) transaction.set(rows_[next].previous, previous);
+  if (previous != shm::kNone) {
+    transaction.set(rows_[previous].next, next);
+    return;
+  }
+  transaction.set(header_->bins[bin.first_level][bin.second_level], next);
+  if (next != shm::kNone) return;
+  Cell<std::uint32_t>& second = header_->second_level_bits[bin.first_level];
+  transaction.set(second, second.get() & ~(1U << bin.second_level));
+  if (second.get() == 0) {
+    transaction.set(header_->first_level_bits, header_->first_level_bits.get() & ~(1U << bin.first_level));
+  }
+}
+
+std::uint32_t PageHeap::find_run(std::uint32_t pages) const noexcept {
+  // Any run of the bin above is long enough; in the bin of `pages` itself some
+  // may be, so look at a few there first.
+  const Bin own = bin_of(pages);
+  std::uint32_t page = header_->bins[own.first_level][own.second_level].get();
+  for (int look = 0; page != shm::kNone && look < 8; ++look, page = rows_[page].next.get()) {
+    if (rows_[page].page_count.get() >= pages) return page;
+  }
+  const std::uint32_t second = header_->second_level_bits[own.first_level].get() & ~((2U << own.second_level) - 1);
+  if (second != 0) return header_->bins[own.first_level][std::countr_zero(second)].get();
+  const std::uint32_t first = header_->first_level_bits.get() & ~((2U << own.first_level) - 1);
+  if (first != 0) {
+    const int level = std::countr_zero(first);
+    return header_->bins[level][std::countr_zero(header_->second_level_bits[level].get())].get();
+  }
+  // Nothing larger: the rest of the own bin decides between "full" and one slow
+  // success.
+  for (; page != shm::kNone; page = rows_[page].next.get()) {
+    if (rows_[page].page_count.get() >= pages) return page;
+  }
+  return shm::kNone;
+}
+
+std::uint32_t PageHeap::take_run(Transaction& transaction, std::uint32_t pages, AllocateResult& result) noexcept {
+  const std::uint32_t page = find_run(pages);
+  if (page == shm::kNone) {
+    result = AllocateResult::kFull;
+    return shm::kNone;
+  }
+  const std::uint32_t found = rows_[page].page_count.get();
+  if (page + pages < header_->page_count && page + pages >= header_->backed_rows.load_acquire()) {
+    result = AllocateResult::kNeedsBacking;
+    return shm::kNone;
+  }
+  bin_remove(transaction, page, found);
+  if (found > pages) {
+    mark_run(transaction, page + pages, found - pages, RunKind::kFree);
+    bin_insert(transaction, page + pages, found - pages);
+  }
+  if (page + pages > header_->high_page.get()) transaction.set(header_->high_page, page + pages);
+  result = AllocateResult::kDone;
+  return page;
+}
+
+void PageHeap::put_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept {
+  const std::uint32_t after = page + pages;
+  if (after < header_->page_count && rows_[after].kind.get() == static_cast<std::uint32_t>(RunKind::kFree)) {
+    const std::uint32_t more = rows_[after].page_count.get();
+    bin_remove(transaction, after, more);
+    transaction.set(rows_[after].kind, static_cast<std::uint32_t>(RunKind::kInterior));
+    pages += more;
+  }
+  if (page > 1) {
+    const std::uint32_t before = rows_[page - 1].first.get();
+    if (rows_[before].kind.get() == static_cast<std::uint32_t>(RunKind::kFree)) {
+      bin_remove(transaction, before, rows_[before].page_count.get());
+      transaction.set(rows_[page].kind, static_cast<std::uint32_t>(RunKind::kInterior));
+      pages += page - before;
+      page = before;
+    }
+  }
+  mark_run(transaction, page, pages, RunKind::kFree);
+  bin_insert(transaction, page, pages);
+}
+
+// --- blocks
+// --------------------------------------------------------------------------------------------------------
+
+void PageHeap::partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept {
+  const std::uint32_t next = header_->partial[size_class].get();
+  transaction.set(rows_[page].next, next);
+  transaction.set(rows_[page].previous, shm::kNone);
+  if (next != shm::kNone) transaction.set(rows_[next].previous, page);
+  transaction.set(header_->partial[size_class], page);
+}
+
+void PageHeap::partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept {
+  const std::uint32_t next = rows_[page].next.get();
+  const std::uint32_t previous = rows_[page].previous.get();
+  if (next != shm::kNone) transaction.set(rows_[next].previous, previous);
+  if (previous != shm::kNone) {
+    transaction.set(rows_[previous].next, next);
+  } else {
+    transaction.set(header_->partial[size_class], next);
+  }
+}
+
+std::uint64_t PageHeap::take_block(Transaction& transaction, std::uint32_t size_class, AllocateResult& result) noexcept {
+  std::uint32_t page = header_->partial[size_class].get();
+  if (page == shm::kNone) {
+    page = take_run(transaction, kSlabPages, result);
+    if (result != AllocateResult::kDone) return 0;
+    mark_run(transaction, page, kSlabPages, RunKind::kSlab);
+    for (std::uint32_t i = 0; i < kSlabPages; ++i) {
+      transaction.set(rows_[page + i].first, page);
+      transaction.set(rows_[page + i].bits, 0);
+    }
+    transaction.set(rows_[page].slab, size_class << 16);
+    partial_push(transaction, page, size_class);
+  }
+  const std::uint32_t capacity = blocks_per_slab(size_class);
+  for (std::uint32_t word = 0; word * 64 < capacity; ++word) {
+    const std::uint64_t bits = rows_[page + word].bits.get();
+    const auto bit = static_cast<std::uint32_t>(std::countr_one(bits));
+    const std::uint32_t block = word * 64 + bit;
+    if (bit == 64 || block >= capacity) continue;
+    transaction.set(rows_[page + word].bits, bits | (1ULL << bit));
+    transaction.add(rows_[page].slab, 1);
+    if ((rows_[page].slab.get() & 0xFFFF) == capacity) partial_remove(transaction, page, size_class);
+    result = AllocateResult::kDone;
+    return page * kPageBytes + std::uint64_t{block} * kBlockSizes[size_class];
+  }
+  MINIRAY_REQUIRE(!"a partial slab has no free block");
+  return 0;
+}
+
+void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class) noexcept {
+  const std::uint32_t page = rows_[offset / kPageBytes].first.get();
+  MINIRAY_REQUIRE(rows_[page].kind.get() == static_cast<std::uint32_t>(RunKind::kSlab) &&
+                  rows_[page].slab.get() >> 16 == size_class);
+  const auto block = static_cast<std::uint32_t>((offset - page * kPageBytes) / kBlockSizes[size_class]);
+  Cell<std::uint64_t>& bits = rows_[page + block / 64].bits;
+  const std::uint64_t mask = 1ULL << (block % 64);
+  MINIRAY_REQUIRE((bits.get() & mask) != 0);
+  const std::uint32_t used = rows_[page].slab.get() & 0xFFFF;
+  transaction.set(bits, bits.get() & ~mask);
+  transaction.add(rows_[page].slab, static_cast<std::uint32_t>(-1));
+  const bool was_full = used == blocks_per_slab(size_class);
+  if (was_full) partial_push(transaction, page, size_class);
+  // An empty slab goes back to the pages, unless it is the last one of its
+  // class: the next block is likely to come soon.
+  const bool alone = rows_[page].next.get() == shm::kNone && rows_[page].previous.get() == shm::kNone;
+  if (used == 1 && !alone) {
+    partial_remove(transaction, page, size_class);
+    put_run(transaction, page, kSlabPages);
+  }
+}
+
+// --- truth and derived
+// ---------------------------------------------------------------------------------------------
+
+const char* PageHeap::validate() const noexcept {
+  std::uint64_t free_runs = 0;
+  std::uint64_t used_bytes = 0;
+  std::uint64_t partial_slabs[kClassCount] = {};
+  bool previous_free = false;
+  std::uint32_t page = 1;
+  while (page < header_->page_count) {
+    const auto kind = static_cast<RunKind>(rows_[page].kind.get());
+    const std::uint32_t pages = rows_[page].page_count.get();
+    if (pages == 0 || pages > header_->page_count - page) return "heap: a run has an impossible length";
+    if (rows_[page + pages - 1].first.get() != page) return "heap: the last page of a run does not name its first";
+    if (kind == RunKind::kFree) {
+      if (previous_free) return "heap: two free runs touch";
+      ++free_runs;
+    } else if (kind == RunKind::kSlab) {
+      const std::uint32_t size_class = rows_[page].slab.get() >> 16;
+      if (size_class >= kClassCount || pages != kSlabPages) return "heap: bad slab";
+      std::uint32_t used = 0;
+      for (std::uint32_t i = 0; i < kSlabPages; ++i)
+        used += static_cast<std::uint32_t>(std::popcount(rows_[page + i].bits.get()));
+      if (used != (rows_[page].slab.get() & 0xFFFF)) return "heap: a slab's used count differs from its bits";
+      if (used < blocks_per_slab(size_class)) ++partial_slabs[size_class];
+      used_bytes += std::uint64_t{used} * kBlockSizes[size_class];
+    } else if (kind == RunKind::kUsed) {
+      used_bytes += std::uint64_t{pages} * kPageBytes;
+    } else {
+      return "heap: a run starts with an interior page";
+    }
+    previous_free = kind == RunKind::kFree;
+    page += pages;
+  }
+  if (used_bytes != header_->used_bytes.get()) return "heap: used bytes differ from the runs";
+  for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
+    std::uint64_t listed = 0;
+    for (std::uint32_t slab = header_->partial[size_class].get(); slab != shm::kNone; slab = rows_[slab].next.get()) {
+      if (rows_[slab].kind.get() != static_cast<std::uint32_t>(RunKind::kSlab)) return "heap: a partial list leaves the slabs";
+      if (++listed > partial_slabs[size_class]) return "heap: a partial list is too long";
+    }
+    if (listed != partial_slabs[size_class]) return "heap: a slab with room is in no list";
+  }
+  return validate_bins(free_runs);
+}
+
+const char* PageHeap::validate_bins(std::uint64_t free_runs) const noexcept {
+  std::uint64_t listed = 0;
+  for (std::uint32_t first = 0; first < kFirstLevels; ++first) {
+    for (std::uint32_t second = 0; second < kSecondLevels; ++second) {
+      const std::uint32_t head = header_->bins[first][second].get();
+      const bool marked = (header_->second_level_bits[first].get() >> second & 1U) != 0;
+      if (marked != (head != shm::kNone)) return "heap: a bin and its bit disagree";
+      for (std::uint32_t page = head; page != shm::kNone; page = rows_[page].next.get()) {
+        if (rows_[page].kind.get() != static_cast<std::uint32_t>(RunKind::kFree)) return "heap: a used run in a bin";
+        const Bin bin = bin_of(rows_[page].page_count.get());
+        if (bin.first_level != first || bin.second_level != second) return "heap: a run in the wrong bin";
+        if (++listed > free_runs) return "heap: too many runs in bins";
+      }
+    }
+    const bool marked = (header_->first_level_bits.get() >> first & 1U) != 0;
+    if (marked != (header_->second_level_bits[first].get() != 0)) return "heap: first and second level disagree";
+  }
+  return listed == free_runs ? nullptr : "heap: a free run is in no bin";
+}
+
+void PageHeap::rebuild(Transaction& transaction) noexcept {
+  for (auto& level : header_->bins) {
+    for (auto& head : level) transaction.set(head, shm::kNone);
+  }
+  for (auto& bits : header_->second_level_bits) transaction.set(bits, 0);
+  transaction.set(header_->first_level_bits, 0);
+  for (auto& head : header_->partial) transaction.set(head, shm::kNone);
+  std::uint64_t used_bytes = 0;
+  for (std::uint32_t page = 1; page < header_->page_count;) {
+    if (transaction.room() < 32) transaction.commit();
+    const std::uint32_t pages = rows_[page].page_count.get();
+    transaction.set(rows_[page + pages - 1].first, page);
+    switch (static_cast<RunKind>(rows_[page].kind.get())) {
+      case RunKind::kFree:
+        bin_insert(transaction, page, pages);
+        break;
+      case RunKind::kUsed:
+        used_bytes += std::uint64_t{pages} * kPageBytes;
+        break;
+      case RunKind::kSlab: {
+        const std::uint32_t size_class = rows_[page].slab.get() >> 16;
+        std::uint32_t used = 0;
+        for (std::uint32_t i = 0; i < kSlabPages; ++i) {
+          transaction.set(rows_[page + i].first, page);
+          used += static_cast<std::uint32_t>(std::popcount(rows_[page + i].bits.get()));
+        }
+        transaction.set(rows_[page].slab, size_class << 16 | used);
+        if (used < blocks_per_slab(size_class)) partial_push(transaction, page, size_class);
+        used_bytes += std::uint64_t{used} * kBlockSizes[size_class];
+        break;
+      }
+      case RunKind::kInterior:
+        MINIRAY_REQUIRE(!"rebuild met a page that begins no run");
+    }
+    page += pages;
+  }
+  transaction.set(header_->used_bytes, used_bytes);
+}
+
+}  // namespace miniray::store

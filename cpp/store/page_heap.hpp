@@ -1,0 +1,131 @@
+// store/page_heap.hpp - memory of payloads: runs of pages, and slabs of small
+// blocks inside runs of four pages.
+//
+// Invariants  H1 page 0 is never handed out; offset 0 is "no memory". Runs tile
+// pages 1 .. page_count - 1 without gap or overlap.
+//             H2 truth: kind, page_count of a run's first page, and the bits of
+//             a slab. Derived: `first` of the last page, bins,
+//                bitmaps, partial lists, used counts.
+//             H3 two free runs never touch each other: free() merges them.
+//             H4 pages below `backed_pages` are reserved in the file, so
+//             writing there cannot fail; callers ensure_backed() what
+//                they were given before they write, outside the lock. Rows
+//                below `backed_rows` likewise.
+//             H5 blocks start on 64 bytes, runs on a page.
+// Cost        every operation is O(1): two-level segregated fit (Masmano et
+// al., "TLSF", 2004) over pages; last freed, first used,
+//             because pages that were touched before copy many times faster
+//             than fresh ones.
+// Crash       journaled whole. A block reserved for an object that is being
+// written belongs to that object's row.
+#pragma once
+
+#include "platform/platform.hpp"
+#include "shm/transaction.hpp"
+
+namespace miniray::store {
+
+using shm::Atomic;
+using shm::Cell;
+using shm::Transaction;
+
+inline constexpr std::uint64_t kPageBytes = platform::kPageBytes;
+inline constexpr std::uint64_t kBlockAlignment = 64;
+inline constexpr std::uint32_t kSlabPages = 4;
+inline constexpr std::uint32_t kBlockSizes[] = {64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048};
+inline constexpr std::uint32_t kClassCount = sizeof(kBlockSizes) / sizeof(kBlockSizes[0]);
+inline constexpr std::uint64_t kLargestBlock = kBlockSizes[kClassCount - 1];
+inline constexpr std::uint32_t kFirstLevels = 30;
+inline constexpr std::uint32_t kSecondLevels = 8;
+
+enum class RunKind : std::uint32_t { kInterior = 0, kFree = 1, kUsed = 2, kSlab = 3 };
+
+struct PageRow {
+  Cell<std::uint32_t> kind;        // RunKind on a run's first page, kInterior elsewhere
+  Cell<std::uint32_t> page_count;  // on the first page
+  Cell<std::uint32_t> first;       // first page of the run; valid on its last page,
+                                   // and on every page of a slab
+  Cell<std::uint32_t> next;        // bin (free run) or partial list (slab)
+  Cell<std::uint32_t> previous;
+  Cell<std::uint32_t> slab;  // size class << 16 | used blocks, on a slab's first page
+  Cell<std::uint64_t> bits;  // on each page of a slab: used blocks, 64 to a word
+};
+static_assert(shm::kShareable<PageRow> && sizeof(PageRow) == 32);
+
+struct PageHeapHeader {
+  Cell<std::uint32_t> bins[kFirstLevels][kSecondLevels];
+  Cell<std::uint32_t> first_level_bits;
+  Cell<std::uint32_t> second_level_bits[kFirstLevels];
+  Cell<std::uint32_t> partial[kClassCount];
+  Cell<std::uint32_t> high_page;  // 1 + last page ever in use: where untouched memory begins
+  Cell<std::uint64_t> used_bytes;
+  Atomic<std::uint64_t> backed_pages;
+  Atomic<std::uint64_t> backed_rows;
+  std::uint64_t page_count;
+  std::uint64_t rows_offset;
+};
+static_assert(shm::kShareable<PageHeapHeader>);
+
+enum class AllocateResult { kDone, kFull, kNeedsBacking };
+
+class PageHeap {
+ public:
+  PageHeap() = default;
+  PageHeap(std::byte* region, PageHeapHeader* header, platform::Descriptor control_file, platform::Descriptor heap_file,
+           std::uint64_t heap_file_offset) noexcept
+      : header_(header),
+        rows_(reinterpret_cast<PageRow*>(region + header->rows_offset)),
+        control_file_(control_file),
+        heap_file_(heap_file),
+        heap_file_offset_(heap_file_offset) {}
+
+  // Makes one free run of everything; the creator calls it once, before others
+  // attach.
+  [[nodiscard]] int initialize(Transaction& transaction) noexcept;
+
+  [[nodiscard]] AllocateResult allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset) noexcept;
+  void free(Transaction& transaction, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+
+  // Outside the lock, before allocate(): rows for a run of that size. 0 or
+  // -errno.
+  [[nodiscard]] int ensure_rows(std::uint64_t size_bytes) noexcept;
+  // Outside the lock, after allocate() and before the first write: pages of
+  // that run. 0 or -errno.
+  [[nodiscard]] int ensure_backed(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+
+  [[nodiscard]] bool is_backed(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
+    return offset + size_bytes <= header_->backed_pages.load_acquire() * kPageBytes;
+  }
+
+  [[nodiscard]] std::uint64_t used_bytes() const noexcept { return header_->used_bytes.get(); }
+  [[nodiscard]] std::uint64_t capacity_bytes() const noexcept { return (header_->page_count - 1) * kPageBytes; }
+  [[nodiscard]] static std::uint64_t charged_bytes(std::uint64_t size_bytes) noexcept;  // what a block of that size takes
+  [[nodiscard]] bool is_valid_range(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
+    const std::uint64_t end = header_->page_count * kPageBytes;
+    return offset >= kPageBytes && offset < end && size_bytes <= end - offset;
+  }
+
+  [[nodiscard]] const char* validate() const noexcept;
+  void rebuild(Transaction& transaction) noexcept;
+
+ private:
+  [[nodiscard]] std::uint32_t take_run(Transaction& transaction, std::uint32_t pages, AllocateResult& result) noexcept;
+  void put_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
+  void bin_insert(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
+  void bin_remove(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
+  void mark_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages, RunKind kind) noexcept;
+  [[nodiscard]] std::uint32_t find_run(std::uint32_t pages) const noexcept;
+  [[nodiscard]] std::uint64_t take_block(Transaction& transaction, std::uint32_t size_class, AllocateResult& result) noexcept;
+  void put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class) noexcept;
+  void partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
+  void partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
+  [[nodiscard]] const char* validate_bins(std::uint64_t free_runs) const noexcept;
+
+  PageHeapHeader* header_ = nullptr;
+  PageRow* rows_ = nullptr;
+  platform::Descriptor control_file_ = -1;
+  platform::Descriptor heap_file_ = -1;
+  std::uint64_t heap_file_offset_ = 0;
+};
+
+}  // namespace miniray::store

@@ -1,0 +1,1 @@
+"""The parts of `../source_census.py`, one concern per file."""

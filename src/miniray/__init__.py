@@ -1,0 +1,69 @@
+"""Ray's API for one machine, at the speed of shared memory: ``import miniray as ray``."""
+
+from typing import TYPE_CHECKING
+
+from miniray import exceptions
+from miniray._api import unsupported as _unsupported
+from miniray._api.objects import ObjectRef, get, put, wait
+from miniray._api.remote_function import remote
+from miniray._api.unsupported import (
+    available_resources,
+    cancel,
+    client,
+    cluster_resources,
+    cpp_function,
+    get_actor,
+    get_gpu_ids,
+    get_runtime_context,
+    java_actor_class,
+    java_function,
+    kill,
+    method,
+    nodes,
+    timeline,
+)
+from miniray._api.session import init, is_initialized, shutdown
+from miniray._miniray_core import __version__
+
+if TYPE_CHECKING:
+    from typing import Any
+
+ObjectID = ObjectRef
+SCRIPT_MODE = 0
+WORKER_MODE = 1
+
+__all__ = [
+    "ObjectID",
+    "ObjectRef",
+    "SCRIPT_MODE",
+    "WORKER_MODE",
+    "__version__",
+    "available_resources",
+    "cancel",
+    "client",
+    "cluster_resources",
+    "cpp_function",
+    "exceptions",
+    "get",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "java_actor_class",
+    "java_function",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "shutdown",
+    "timeline",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> "Any":
+    if name.startswith("__"):
+        raise AttributeError(f"module 'miniray' has no attribute {name!r}")
+    return _unsupported.raise_unsupported_attribute(name)

@@ -1,0 +1,1 @@
+"""The layer that users call: Ray's names, parameters and defaults."""

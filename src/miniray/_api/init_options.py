@@ -1,0 +1,400 @@
+# _api/init_options.py - the arguments of init(): Ray's names, defaults and errors, and what they mean on one machine.
+#
+# Invariants  N1 names, order and defaults equal those of ray.init in Ray 2.60.0 (tests/unit/data/ray_init.json); the
+#                words of miniray alone (num_workers, object_capacity, ...) are keywords that Ray does not have.
+#             N2 an InitOptions is complete: no field is left for the runtime to guess, machine facts are read here.
+#             N3 nothing is started, created or changed; only the environment and facts of the machine are read.
+# Source      Ray 2.60.0, python/ray/_private/worker.py (init), resource_and_label_spec.py, parameter.py.
+"""Resolve the arguments of ``init()``."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import uuid
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from miniray._api.unsupported import raise_later
+from miniray._api.warn_once import warn_once
+from miniray._runtime import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "CAPACITY_DEFAULTS",
+    "HIDDEN_DEFAULTS",
+    "INIT_DEFAULTS",
+    "InitOptions",
+    "auto_connect_enabled",
+    "resolve_backend",
+    "resolve_init_options",
+]
+
+Backend = Literal["local", "ray"]
+"""What runs the tasks: the engine of miniray on this machine, or an installed Ray."""
+
+MIN_OBJECT_STORE_BYTES = 1 << 20
+"""A smaller store would hold no object worth one."""
+
+MAX_RESOURCE_QUANTITY = 100e12
+
+INIT_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "address": None,
+        "num_cpus": None,
+        "num_gpus": None,
+        "resources": None,
+        "labels": None,
+        "object_store_memory": None,
+        "local_mode": False,
+        "ignore_reinit_error": False,
+        "include_dashboard": None,
+        "dashboard_host": "127.0.0.1",
+        "dashboard_port": None,
+        "job_config": None,
+        "configure_logging": True,
+        "logging_level": "info",
+        "logging_format": None,
+        "logging_config": None,
+        "log_to_driver": None,
+        "namespace": None,
+        "runtime_env": None,
+        "enable_resource_isolation": False,
+        "cgroup_path": None,
+        "system_reserved_cpu": None,
+        "system_reserved_memory": None,
+        "proxy_server_url": None,
+    }
+)
+"""Parameters of ``ray.init``, in its order; all but the first are keyword-only."""
+
+HIDDEN_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "_enable_object_reconstruction": False,
+        "_plasma_directory": None,
+        "object_spilling_directory": None,
+        "_node_ip_address": None,
+        "_driver_object_store_memory": None,
+        "_memory": None,
+        "_redis_username": "",
+        "_redis_password": "",
+        "_temp_dir": None,
+        "_metrics_export_port": None,
+        "_system_config": None,
+        "_tracing_startup_hook": None,
+        "_node_name": None,
+        "_skip_env_hook": False,
+    }
+)
+"""Keywords that ``ray.init`` takes without naming them; those of clusters are accepted and ignored."""
+
+CAPACITY_DEFAULTS: Mapping[str, int] = MappingProxyType(
+    {"object_capacity": 1_000_000, "task_capacity": 1_000_000, "worker_capacity": 1024}
+)
+"""How many entries the tables of the session have: keywords of miniray alone."""
+
+_KNOWN = frozenset((*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers"))
+_RESERVED_RESOURCES = {
+    "CPU": "num_cpus",
+    "GPU": "num_gpus",
+    "memory": "_memory",
+    "object_store_memory": "object_store_memory",
+}
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    """What a session starts with.
+
+    Attributes:
+        backend: What runs the tasks; only ``"local"`` in this release.
+        num_cpus: CPUs that tasks may hold together.
+        num_gpus: GPUs that tasks may hold together.
+        resources: Custom resources by name.
+        memory_bytes: Memory that tasks may hold together; bookkeeping only.
+        object_store_bytes: Size of the object store.
+        object_capacity: Most objects that may exist at a time.
+        task_capacity: Most tasks that may be unfinished at a time.
+        worker_capacity: Most processes that may be attached at a time.
+        namespace: Where named actors live; a random one unless given.
+        labels: Labels of this machine, kept for the context.
+        ignore_reinit_error: Whether a second ``init`` returns the first session.
+        log_to_driver: Whether the output of workers appears in the driver.
+        configure_logging: Whether the logger "miniray" is set up.
+        logging_level: Its level, as a number of the logging module.
+        logging_format: Its format, None for the default.
+        include_dashboard: None for "if it is installed".
+        dashboard_host: Address of the dashboard.
+        dashboard_port: Its port, None for the default or the next free one.
+        shared_memory_folder: Where the segments live, None for the default.
+        spill_folder: Where objects go that the store has no room for, None for the session's folder.
+        temp_folder: Where the session's folder is made, None for the default.
+        node_name: Name of this machine in the context, None for its address.
+    """
+
+    num_cpus: int
+    num_gpus: int
+    memory_bytes: int
+    object_store_bytes: int
+    namespace: str
+    logging_level: int
+    log_to_driver: bool
+    backend: Backend = "local"
+    resources: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    object_capacity: int = CAPACITY_DEFAULTS["object_capacity"]
+    task_capacity: int = CAPACITY_DEFAULTS["task_capacity"]
+    worker_capacity: int = CAPACITY_DEFAULTS["worker_capacity"]
+    ignore_reinit_error: bool = False
+    configure_logging: bool = True
+    logging_format: str | None = None
+    include_dashboard: bool | None = None
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: int | None = None
+    shared_memory_folder: str | None = None
+    spill_folder: str | None = None
+    temp_folder: str | None = None
+    node_name: str | None = None
+
+
+def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
+    """Check the arguments of ``init()`` and fill in what was not given.
+
+    Args:
+        address: None or ``"local"`` for this machine; a cluster's address needs real Ray. ``RAY_ADDRESS`` takes the
+            place of None and ``"auto"``.
+        **kwargs: The other parameters of ``ray.init`` (:data:`INIT_DEFAULTS`, :data:`HIDDEN_DEFAULTS`), ``num_workers``
+            as another word for ``num_cpus``, and capacities (:data:`CAPACITY_DEFAULTS`).
+
+    Raises:
+        RuntimeError: A keyword does not exist or is no longer supported.
+        ConnectionError: The address is a cluster's and Ray is not installed.
+        TypeError: A value has a wrong type.
+        ValueError: A value cannot be.
+        AssertionError: ``resources`` names a built-in resource, or a quantity is no number, as in Ray.
+        UnsupportedFeatureError: Right in Ray, but not in this release of miniray.
+    """
+    _check_keywords(kwargs)
+    given: dict[str, Any] = {**INIT_DEFAULTS, **HIDDEN_DEFAULTS, **CAPACITY_DEFAULTS, **kwargs}
+    if given["local_mode"]:
+        raise RuntimeError(
+            "`local_mode` is no longer supported. For interactive debugging consider using the Ray distributed "
+            "debugger."
+        )
+    backend = resolve_backend(address, kwargs)
+    num_cpus = _merge_num_workers(kwargs)
+    job_config = given["job_config"]
+    if given["runtime_env"] or getattr(job_config, "runtime_env", None):
+        raise_later("init(runtime_env=...)")
+    if given["logging_config"] is not None or os.environ.get("RAY_LOGGING_CONFIG_ENCODING"):
+        raise_later("init(logging_config=...)")
+    if given["enable_resource_isolation"]:
+        warn_once(
+            "enable_resource_isolation",
+            "init(enable_resource_isolation=True) is accepted and ignored: miniray makes no control groups.",
+        )
+    if not isinstance(given["_system_config"] or {}, dict):
+        raise TypeError("The _system_config must be a dict.")
+    memory = machine.memory_limit_bytes()
+    store = _whole("object_store_memory", given["object_store_memory"], machine.default_object_store_bytes)
+    if store < MIN_OBJECT_STORE_BYTES:
+        raise ValueError(
+            f"Attempting to cap object store memory usage at {store} bytes, but the minimum allowed is "
+            f"{MIN_OBJECT_STORE_BYTES} bytes."
+        )
+    log_to_driver = given["log_to_driver"]
+    return InitOptions(
+        backend=backend,
+        num_cpus=_whole("CPU", num_cpus, machine.cpu_count),
+        num_gpus=_whole("GPU", given["num_gpus"], machine.gpu_count),
+        resources=_resources(given["resources"]),
+        memory_bytes=_whole("memory", given["_memory"], lambda: max(0, memory - store)),
+        object_store_bytes=store,
+        **{name: _capacity(name, given[name]) for name in CAPACITY_DEFAULTS},
+        namespace=_namespace(given["namespace"], job_config),
+        labels=_labels(given["labels"]),
+        ignore_reinit_error=bool(given["ignore_reinit_error"]),
+        log_to_driver=_env_flag("RAY_LOG_TO_DRIVER") if log_to_driver is None else bool(log_to_driver),
+        configure_logging=bool(given["configure_logging"]),
+        logging_level=_logging_level(kwargs.get("logging_level") or os.environ.get("RAY_LOGGER_LEVEL", "info")),
+        logging_format=given["logging_format"],
+        include_dashboard=given["include_dashboard"],
+        dashboard_host=given["dashboard_host"],
+        dashboard_port=given["dashboard_port"],
+        shared_memory_folder=given["_plasma_directory"],
+        spill_folder=given["object_spilling_directory"],
+        temp_folder=_temp_folder(given["_temp_dir"]),
+        node_name=given["_node_name"],
+    )
+
+
+def resolve_backend(address: str | None, kwargs: Mapping[str, Any] | None = None) -> Backend:
+    """Return what runs the tasks for an address.
+
+    Args:
+        address: As in ``init``; ``RAY_ADDRESS`` takes the place of None and ``"auto"``.
+        kwargs: What else was given to ``init``: a cluster's resources cannot be set from here.
+
+    Raises:
+        ConnectionError: The address is a cluster's and Ray is not installed.
+        TypeError: The address is no string.
+        ValueError: The address is none, or settings were given that only a new session takes.
+        UnsupportedFeatureError: Ray is installed: a later release of miniray hands over to it.
+    """
+    from_environment = os.environ.get("RAY_ADDRESS")
+    if from_environment and address in (None, "auto"):
+        address = from_environment
+    if address is None or address == "local":
+        return "local"
+    if not isinstance(address, str):
+        raise TypeError(f"address must be None or a string, not {type(address).__name__}")
+    if address != "auto" and ":" not in address:
+        raise ValueError(f"Invalid address format: {address}")
+    if importlib.util.find_spec("ray") is None:
+        raise ConnectionError(
+            f"init(address={address!r}) needs a Ray cluster, and Ray is not installed. Install it with "
+            "pip install 'miniray[ray]', or leave the address (and RAY_ADDRESS) out to run on this machine."
+        )
+    if "://" not in address:
+        _check_cluster_arguments(kwargs or {})
+    raise_later(f"init(address={address!r}), a Ray cluster")
+
+
+def auto_connect_enabled() -> bool:
+    """Return whether the first call of ``get``, ``put``, ``.remote()``, ... may start a session.
+
+    ``RAY_ENABLE_AUTO_CONNECT=0`` forbids it.
+    """
+    return os.environ.get("RAY_ENABLE_AUTO_CONNECT", "") != "0"
+
+
+def _check_keywords(kwargs: Mapping[str, Any]) -> None:
+    """Refuse keywords that do not exist, or no longer."""
+    if kwargs.get("allow_multiple"):
+        raise RuntimeError(
+            "`allow_multiple` argument is passed to `ray.init` when the ray client is not used. Do not pass the "
+            "`allow_multiple` to `ray.init` to fix the issue."
+        )
+    if kwargs.get("storage"):
+        raise RuntimeError(
+            "Cluster-wide storage configuration has been removed. The last Ray version supporting the `storage` "
+            "argument is `ray==2.47`."
+        )
+    unknown = ", ".join(name for name in kwargs if name not in _KNOWN)
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {unknown}")
+
+
+def _check_cluster_arguments(kwargs: Mapping[str, Any]) -> None:
+    """Refuse settings that a running cluster has already."""
+    start = "When connecting to an existing cluster, "
+    if kwargs.get("num_cpus") is not None or kwargs.get("num_gpus") is not None:
+        raise ValueError(f"{start}num_cpus and num_gpus must not be provided.")
+    for name in ("resources", "labels", "object_store_memory", "_system_config", "_node_name"):
+        if kwargs.get(name) is not None:
+            raise ValueError(f"{start}{name} must not be provided.")
+
+
+def _merge_num_workers(kwargs: Mapping[str, Any]) -> object:
+    """Return ``num_cpus`` or its other word, ``num_workers``."""
+    num_cpus, num_workers = kwargs.get("num_cpus"), kwargs.get("num_workers")
+    if num_cpus is not None and num_workers is not None and num_cpus != num_workers:
+        raise ValueError(
+            f"num_workers={num_workers} and num_cpus={num_cpus} are two words for the same thing. Give one of them."
+        )
+    return num_workers if num_cpus is None else num_cpus
+
+
+def _whole(name: str, quantity: object, default: Any) -> int:
+    """Return a quantity of a resource as a whole number, ``default()`` for None."""
+    if quantity is None:
+        return int(default())
+    if not isinstance(quantity, int | float):
+        raise AssertionError(f"{name} ({type(quantity)}): {quantity}")  # Ray's
+    problem = None
+    if isinstance(quantity, float) and not quantity.is_integer():
+        problem = "all be whole numbers"
+    elif quantity < 0:
+        problem = "be nonnegative"
+    elif quantity > MAX_RESOURCE_QUANTITY:
+        problem = f"be at most {MAX_RESOURCE_QUANTITY}"
+    if problem is not None:
+        raise ValueError(
+            f"Resource quantities must {problem}. Violated by resource '{name}' in {{'{name}': {quantity}}}."
+        )
+    return int(quantity)
+
+
+def _resources(resources: object) -> Mapping[str, int]:
+    """Return the custom resources, those of zero left out."""
+    if resources is None:
+        return {}
+    if not isinstance(resources, dict) or not all(isinstance(name, str) for name in resources):
+        raise TypeError(f"resources must be a dict of names and quantities, not {resources!r}")
+    for name, option in _RESERVED_RESOURCES.items():
+        if name in resources:
+            raise AssertionError(
+                f"{resources} -> `{name}` cannot be a custom resource because it is one of the default resources. Use "
+                f"`{option}` instead."
+            )
+    whole = {name: _whole(name, quantity, int) for name, quantity in resources.items()}
+    return {name: quantity for name, quantity in whole.items() if quantity}
+
+
+def _capacity(name: str, value: object) -> int:
+    """Return a capacity of the session's tables."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+    return value
+
+
+def _namespace(namespace: object, job_config: object) -> str:
+    """Return the namespace of the session, a random one unless given."""
+    if namespace is None:
+        namespace = getattr(job_config, "ray_namespace", None)
+    if namespace is None:
+        return str(uuid.uuid4())
+    if not isinstance(namespace, str):
+        raise TypeError("namespace must be None or a string.")
+    if namespace == "":
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+    return namespace
+
+
+def _labels(labels: object) -> Mapping[str, str]:
+    """Return the labels of this machine."""
+    if labels is None:
+        return {}
+    if not isinstance(labels, dict) or not all(isinstance(word, str) for pair in labels.items() for word in pair):
+        raise TypeError(f"labels must be a dict of strings, not {labels!r}")
+    return dict(labels)
+
+
+def _logging_level(level: object) -> int:
+    """Return a level of the logging module by its number or name."""
+    if isinstance(level, int):
+        return level
+    number = logging.getLevelName(str(level).upper())
+    if not isinstance(number, int):
+        raise ValueError(f"Unknown level: {number!r}")  # as the logging module says it
+    return number
+
+
+def _temp_folder(folder: object) -> str | None:
+    """Return the folder for sessions, None for the default; ``RAY_TMPDIR`` is one."""
+    if folder is None:
+        return os.environ.get("RAY_TMPDIR") or None
+    if not isinstance(folder, str) or not os.path.isabs(folder):
+        raise ValueError("temp_dir must be absolute path or None.")
+    return folder
+
+
+def _env_flag(name: str) -> bool:
+    """Return a flag of the environment that is on where it is not set."""
+    return os.environ.get(name, "1").lower() in ("1", "true")

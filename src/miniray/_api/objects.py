@@ -1,0 +1,84 @@
+# _api/objects.py - put and wait; get is the core's own function.
+"""Putting objects into the store and waiting for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from miniray import _miniray_core as core
+from miniray._miniray_core import ObjectRef, get
+
+__all__ = ["ObjectRef", "get", "put", "wait"]
+
+
+def put(value: Any, *, _owner: object = None, _tensor_transport: object = None) -> ObjectRef:
+    """Store a value and return a ref to it.
+
+    The value is a snapshot: later changes to it are not seen. Buffers such as numpy arrays are copied once.
+
+    Args:
+        value: Anything that pickles, but no ObjectRef.
+
+    Raises:
+        TypeError: An ObjectRef (put it in a list), or a value that cannot be pickled.
+        ObjectStoreFullError: The store has no room.
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError(
+            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the ray.ObjectRef in "
+            "a list and call 'put' on it."
+        )
+    if _owner is not None:
+        raise ValueError("put(_owner=...) is not supported: in miniray every process of a session keeps what it holds.")
+    return core._put(value)
+
+
+def wait(
+    ray_waitables: list[ObjectRef],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef], list[ObjectRef]]:
+    """Wait until some of the objects are ready; return those and the others.
+
+    Blocks without the GIL. A ref whose task failed is ready.
+
+    Args:
+        ray_waitables: Distinct refs.
+        num_returns: How many to wait for; the first list never has more.
+        timeout: Seconds to wait at most; None waits for ever, 0 only looks.
+        fetch_local: Accepted as in Ray; everything is local.
+
+    Returns:
+        ``(ready, others)``, both in the order given.
+
+    Raises:
+        TypeError: Not a list, or an item that is no ref.
+        ValueError: Duplicates, or a number out of range.
+    """
+    if isinstance(ray_waitables, ObjectRef):
+        raise TypeError("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef")
+    if not isinstance(ray_waitables, list):
+        raise TypeError(
+            f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(ray_waitables)}"
+        )
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    for ref in ray_waitables:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(
+                f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {type(ref)}"
+            )
+    core._require_session()
+    refs = list(ray_waitables)
+    if not refs:
+        return [], []
+    if len(set(refs)) != len(refs):
+        raise ValueError("Wait requires a list of unique ray_waitables.")
+    if num_returns <= 0:
+        raise ValueError("Invalid number of objects to return %d." % num_returns)
+    if num_returns > len(refs):
+        raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
+    ready = set(core._wait(refs, num_returns, timeout))
+    return [refs[i] for i in sorted(ready)], [ref for i, ref in enumerate(refs) if i not in ready]

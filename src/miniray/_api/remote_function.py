@@ -1,0 +1,209 @@
+# _api/remote_function.py - @remote on functions.
+#
+# Invariants  F1 a function is pickled at its first .remote() of a session, not when decorated: globals defined in between are seen.
+#             F2 everything a call needs is in the Caller (C++); this module is left alone on the hot path.
+"""Remote functions."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import struct
+from typing import TYPE_CHECKING, Any
+
+from miniray import _miniray_core as core
+from miniray._api.options import (
+    RESOURCE_UNIT,
+    default_max_retries,
+    merge_task_options,
+    resolve_demand,
+    resolve_max_calls,
+    validate_task_options,
+)
+from miniray._api.unsupported import refuse_actor_class
+from miniray._api.warn_once import warn_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_FUNCTION_FORMAT = 4  # scheduler.hpp kFunctionFormat
+
+
+class RemoteFunction:
+    """A function whose calls run in worker processes.
+
+    ``f.remote(...)`` returns at once, with an ObjectRef (a list of them for ``num_returns`` above 1, None for 0).
+
+    Args:
+        function: The function.
+        options: Checked options of the decorator and of ``.options()``.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+        """Wrap a function; see the class."""
+        self._function = function
+        self._options = dict(options)
+        functools.update_wrapper(self, function)
+        self.remote = core.Caller(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: remote functions are called by ``.remote()``."""
+        raise TypeError(
+            f"Remote functions cannot be called directly. Instead of running '{self._function.__name__}()', try "
+            f"'{self._function.__name__}.remote()'."
+        )
+
+    def options(self, **task_options: Any) -> _FunctionWithOptions:
+        """Return the function with other options for the calls made through it; the decorator's stay for the rest.
+
+        Args:
+            **task_options: As for ``remote``, except ``max_calls``.
+
+        Raises:
+            ValueError: An unknown option or a bad value.
+            TypeError: A value of a wrong type.
+        """
+        validate_task_options(task_options, in_options=True, is_generator_callable=_is_generator(self._function))
+        return _FunctionWithOptions(self, merge_task_options(self._options, task_options))
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: graphs by ``bind`` are later work."""
+        from miniray._api.unsupported import raise_later
+
+        raise_later("ray.dag (.bind)")
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (self._function, self._options)
+
+    # --- for the core ---------------------------------------------------------------------------------------------------
+
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError unless the function takes these arguments."""
+        self._signature.bind(*args, **kwargs)
+
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature:
+        try:
+            return inspect.signature(self._function)
+        except ValueError:  # some functions written in C have none
+            return inspect.Signature(
+                [
+                    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+                    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+                ]
+            )
+
+    def _prepare(self, caller: core.Caller) -> None:
+        """Export the function to the running session and configure a caller."""
+        options = self._options
+        demand = resolve_demand(options)
+        units = demand.units()
+        shape, can_run = core._find_shape(units)
+        name = options.get("name") or self._function.__name__
+        if not can_run:
+            warn_once(
+                f"impossible:{sorted(units.items())}",
+                f"The call of '{name}' asks for {demand.quantities()}, more than this session has in all: it stays pending. "
+                "Raise init(num_cpus=..., num_gpus=..., resources=...), or ask for less.",
+            )
+        max_calls = resolve_max_calls(options)
+        retry_on = options.get("retry_exceptions") or None
+        if isinstance(retry_on, list):
+            retry_on = tuple(retry_on)
+        threads = str(max(demand.cpu_units // RESOURCE_UNIT, 1))
+        payload, identity = self._exported(name, retry_on, max_calls, threads)
+        max_retries = options.get("max_retries")
+        num_returns = options.get("num_returns")
+        least, most = self._positional_range()
+        caller.configure(
+            core._put_named(payload, identity),
+            shape,
+            1 if num_returns is None else num_returns,
+            default_max_retries() if max_retries is None else max_retries,
+            least,
+            most,
+        )
+
+    def _exported(self, name: str, retry_on: object, max_calls: int, threads: str) -> tuple[bytes, bytes]:
+        import cloudpickle
+
+        try:
+            pickled = cloudpickle.dumps((self._function, retry_on, max_calls, threads), protocol=5)
+        except Exception as error:
+            raise TypeError(
+                f"Could not serialize the function {self._function.__qualname__}: {error}. What it captures from outside travels "
+                "with it: create locks, connections and open files inside the task."
+            ) from error
+        encoded = name.encode("utf-8", "replace")
+        header = struct.pack("<B3xI", _FUNCTION_FORMAT, len(encoded)) + encoded + b"\0" * (-len(encoded) % 8)
+        payload = header + struct.pack("<Q", len(pickled)) + pickled
+        # A new definition is a new function even if its text is equal: id() of a live function tells them apart.
+        unique = struct.pack("<Q", id(self._function))
+        return payload, hashlib.blake2b(payload + unique, digest_size=16).digest()
+
+    def _positional_range(self) -> tuple[int, int]:
+        least = most = 0
+        for parameter in self._signature.parameters.values():
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                most += 1
+                least += parameter.default is parameter.empty
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                most = (1 << 23) - 1
+            elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+                return 1, 0  # never without keywords: the full check says what is missing
+        return least, most
+
+
+class _FunctionWithOptions:
+    """A remote function with other options; has only ``remote`` and ``bind``."""
+
+    def __init__(self, base: RemoteFunction, options: Mapping[str, Any]) -> None:
+        function = RemoteFunction(base._function, options)
+        self.remote = function.remote
+        self.bind = function.bind
+
+
+def _rebuild(function: Callable[..., Any], options: Mapping[str, Any]) -> RemoteFunction:
+    return RemoteFunction(function, options)
+
+
+def _is_generator(function: Callable[..., Any]) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _make(function_or_class: Any, options: Mapping[str, Any]) -> RemoteFunction:
+    if inspect.isclass(function_or_class):
+        refuse_actor_class(function_or_class)
+    if inspect.iscoroutinefunction(function_or_class):
+        raise ValueError(
+            "'async def' should not be used for remote tasks. You can wrap the async function with "
+            "`asyncio.run(f())`. See more at: https://docs.ray.io/en/latest/ray-core/actors/async_api.html "
+        )
+    if not inspect.isfunction(function_or_class):
+        raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
+    validate_task_options(options, in_options=False, is_generator_callable=_is_generator(function_or_class))
+    return RemoteFunction(function_or_class, options)
+
+
+def remote(*args: Any, **kwargs: Any) -> Any:
+    """Make a function remote: ``@remote``, or ``@remote(num_cpus=..., num_returns=..., max_retries=...)``.
+
+    Args:
+        *args: The function, when used without options.
+        **kwargs: Options of its calls, with Ray's names and defaults.
+
+    Returns:
+        A RemoteFunction, or with options a decorator that makes one.
+
+    Raises:
+        ValueError: An unknown option, a bad value, or an ``async def``.
+        TypeError: A value of a wrong type.
+    """
+    if len(args) == 1 and not kwargs and callable(args[0]):
+        return _make(args[0], {})
+    assert not args and kwargs, (
+        "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example '@ray.remote', or it "
+        "must be applied using some of the arguments in the list, for example '@ray.remote(num_returns=2)'."
+    )
+    return lambda function_or_class: _make(function_or_class, kwargs)

@@ -1,0 +1,175 @@
+# _api/session.py - init, shutdown, is_initialized, and the start of a session by the first call that needs one.
+"""Starting and ending a session, as Ray spells it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from miniray import _miniray_core as core
+from miniray._api.init_options import auto_connect_enabled, resolve_init_options
+from miniray._api.options import RESOURCE_UNIT
+from miniray._runtime import hooks, runtime
+from miniray.exceptions import RaySystemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType, TracebackType
+
+_lock = threading.RLock()
+
+
+class RayContext:
+    """What ``init`` returns: facts of the session, and a context manager that ends it.
+
+    Attributes:
+        dashboard_url: Empty; this release has no dashboard.
+        address_info: Names of the session and its segments, by Ray's keys.
+    """
+
+    dashboard_url: str = ""
+
+    def __init__(self, address_info: Mapping[str, Any]) -> None:
+        """Keep the facts; see the class."""
+        self.address_info = address_info
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.address_info)
+
+    def __len__(self) -> int:
+        return len(self.address_info)
+
+    def keys(self) -> Any:
+        """Return the keys of ``address_info``."""
+        return self.address_info.keys()
+
+    def __enter__(self) -> RayContext:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """End the session."""
+        shutdown()
+
+    def __repr__(self) -> str:
+        return f"RayContext(session={self.address_info.get('session_name')!r})"
+
+
+def init(address: str | None = None, **kwargs: Any) -> RayContext:
+    """Start a session on this machine: an object store in shared memory and worker processes.
+
+    Takes every parameter of Ray's ``init``; what only a cluster has is checked and ignored. Blocks for some milliseconds; workers
+    start in the background.
+
+    Args:
+        address: None or ``"local"``.
+        **kwargs: ``num_cpus`` (also spelled ``num_workers``; default: the processors this process may use), ``num_gpus``,
+            ``resources``, ``object_store_memory`` (bytes; default: 30% of memory, or what /dev/shm has), ``namespace``,
+            ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``, ``task_capacity``,
+            ``worker_capacity`` are miniray's own limits.
+
+    Returns:
+        A context manager that ends the session when left.
+
+    Raises:
+        RuntimeError: A session is open already (unless ``ignore_reinit_error``), or a keyword is unknown.
+        ConnectionError: ``address`` names a cluster.
+        ObjectStoreFullError: Shared memory is full.
+    """
+    with _lock:
+        if core._is_attached():
+            if kwargs.get("ignore_reinit_error"):
+                return _context()
+            raise RuntimeError(
+                "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
+                "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+            )
+        options = resolve_init_options(address, **kwargs)
+        totals = {
+            "CPU": options.num_cpus * RESOURCE_UNIT,
+            "GPU": options.num_gpus * RESOURCE_UNIT,
+            "memory": options.memory_bytes * RESOURCE_UNIT,
+            **{name: quantity * RESOURCE_UNIT for name, quantity in options.resources.items()},
+        }
+        runtime.start(
+            runtime.SessionConfig(
+                pool_size=max(options.num_cpus, 1),
+                totals=totals,
+                store_bytes=options.object_store_bytes,
+                object_capacity=options.object_capacity,
+                task_capacity=options.task_capacity,
+                worker_capacity=options.worker_capacity,
+                log_to_driver=options.log_to_driver,
+            )
+        )
+        _install_sigterm_handler()
+        return _context()
+
+
+def _context() -> RayContext:
+    current = runtime.current()
+    name = current.name if current else ""
+    return RayContext(
+        MappingProxyType(
+            {
+                "node_ip_address": "127.0.0.1",
+                "address": "local",
+                "node_id": name,
+                "session_name": name,
+                "object_store_address": f"/dev/shm/miniray_{name}_objectstore",
+                "webui_url": None,
+            }
+        )
+    )
+
+
+def _install_sigterm_handler() -> None:
+    """Make SIGTERM end the program through ``sys.exit``, so that the session ends in order; only where nobody has a handler."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = True) -> None:
+    """End the session: its processes are killed, its memory is returned. Does nothing without a session.
+
+    Refs of the session give ValueError from now on; arrays that were read from it stay valid.
+
+    Args:
+        _exiting_interpreter: Accepted as in Ray.
+        wait_for_processes: Accepted as in Ray; miniray always waits.
+    """
+    with _lock:
+        runtime.stop()
+
+
+def is_initialized() -> bool:
+    """Return whether a session is open in this process; also true in workers."""
+    return core._is_attached()
+
+
+def _auto_init() -> None:
+    with _lock:
+        if core._is_attached():
+            return
+        if not auto_connect_enabled():
+            raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+        init(os.environ.get("RAY_ADDRESS"))
+
+
+hooks.install(_auto_init)

@@ -1,0 +1,211 @@
+# _api/unsupported.py - names of Ray's API that this release of miniray does not offer yet.
+#
+# Invariants  U1 one helper, raise_later, refuses every feature, so that all such errors read alike.
+#             U2 the functions have Ray's parameters and defaults (Ray 2.60.0): a wrong call is a TypeError, a right one
+#                an UnsupportedFeatureError. Checked against tests/unit/data/ray_functions.json.
+#             U3 a feature that arrives leaves this file in the same commit.
+"""Functions and attributes of Ray that raise a clear error until a later release brings them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NoReturn
+
+from miniray.exceptions import UnsupportedFeatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "UNSUPPORTED_ATTRIBUTES",
+    "UNSUPPORTED_FUNCTIONS",
+    "UNSUPPORTED_SUBMODULES",
+    "raise_later",
+    "raise_unsupported_attribute",
+    "refuse_actor_class",
+]
+
+
+def raise_later(feature: str) -> NoReturn:
+    """Refuse a feature that a later release of miniray brings.
+
+    Args:
+        feature: Its name, as the user would write it: ``"miniray.get_actor()"``.
+
+    Raises:
+        UnsupportedFeatureError: Always.
+    """
+    raise UnsupportedFeatureError(feature)
+
+
+def raise_unsupported_attribute(name: str) -> NoReturn:
+    """Answer the access to an attribute of ``miniray`` that does not exist: for the package's ``__getattr__``.
+
+    Args:
+        name: The attribute.
+
+    Raises:
+        UnsupportedFeatureError: Ray has this name.
+        AttributeError: Ray has no such name either.
+    """
+    feature = UNSUPPORTED_ATTRIBUTES.get(name) or UNSUPPORTED_SUBMODULES.get(name)
+    if feature is not None:
+        raise_later(f"miniray.{name} ({feature})")
+    raise AttributeError(f"module 'miniray' has no attribute {name!r}")
+
+
+def refuse_actor_class(actor_class: type) -> NoReturn:
+    """Answer ``@remote`` on a class.
+
+    Args:
+        actor_class: The decorated class.
+
+    Raises:
+        UnsupportedFeatureError: Always.
+    """
+    raise_later(f"the actor class {actor_class.__qualname__} (@remote on a class)")
+
+
+# Functions, with Ray's parameters -------------------------------------------------------------------------------------
+
+
+def cancel(ray_waitable: object, *, force: bool = False, recursive: bool = True) -> NoReturn:
+    """Cancel a task; a later release brings it."""
+    raise_later("miniray.cancel()")
+
+
+def kill(actor: object, *, no_restart: bool = True) -> NoReturn:
+    """End an actor at once; a later release brings it."""
+    raise_later("miniray.kill()")
+
+
+def get_actor(name: str, namespace: str | None = None) -> NoReturn:
+    """Return the handle of a named actor; a later release brings it."""
+    raise_later("miniray.get_actor()")
+
+
+def method(*args: object, **kwargs: object) -> NoReturn:
+    """Set options of an actor's method; a later release brings it."""
+    raise_later("miniray.method()")
+
+
+def get_gpu_ids() -> NoReturn:
+    """Return the GPUs of the running task; a later release brings it."""
+    raise_later("miniray.get_gpu_ids()")
+
+
+def get_runtime_context() -> NoReturn:
+    """Return ids and settings of the running task; a later release brings it."""
+    raise_later("miniray.get_runtime_context()")
+
+
+def nodes() -> NoReturn:
+    """Return the machines of the cluster; a later release brings it."""
+    raise_later("miniray.nodes()")
+
+
+def cluster_resources() -> NoReturn:
+    """Return the resources of the session; a later release brings it."""
+    raise_later("miniray.cluster_resources()")
+
+
+def available_resources() -> NoReturn:
+    """Return the resources that are free now; a later release brings it."""
+    raise_later("miniray.available_resources()")
+
+
+def timeline(filename: str | None = None) -> NoReturn:
+    """Return the trace of all tasks; a later release brings it."""
+    raise_later("miniray.timeline()")
+
+
+def client(address: str | None = None, _deprecation_warn_enabled: bool = True) -> NoReturn:
+    """Connect to a cluster through Ray Client; a later release brings it."""
+    raise_later("miniray.client()")
+
+
+def java_function(class_name: str, function_name: str) -> NoReturn:
+    """Call a Java function as a task; miniray runs Python only."""
+    raise_later("miniray.java_function() (miniray runs Python only)")
+
+
+def java_actor_class(class_name: str) -> NoReturn:
+    """Use a Java class as an actor; miniray runs Python only."""
+    raise_later("miniray.java_actor_class() (miniray runs Python only)")
+
+
+def cpp_function(function_name: str) -> NoReturn:
+    """Call a C++ function as a task; miniray runs Python only."""
+    raise_later("miniray.cpp_function() (miniray runs Python only)")
+
+
+UNSUPPORTED_FUNCTIONS = (
+    cancel,
+    kill,
+    get_actor,
+    method,
+    get_gpu_ids,
+    get_runtime_context,
+    nodes,
+    cluster_resources,
+    available_resources,
+    timeline,
+    client,
+    java_function,
+    java_actor_class,
+    cpp_function,
+)
+"""Functions of the top level that this release refuses; the package exports those that the runtime does not define."""
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+UNSUPPORTED_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
+    {
+        "ActorClassID": "id types",
+        "ActorID": "id types",
+        "FunctionID": "id types",
+        "JobID": "id types",
+        "NodeID": "id types",
+        "PlacementGroupID": "id types",
+        "TaskID": "id types",
+        "UniqueID": "id types",
+        "WorkerID": "id types",
+        "ClientBuilder": "Ray Client",
+        "DynamicObjectRefGenerator": "generator tasks",
+        "ObjectRefGenerator": "generator tasks",
+        "Language": "other languages than Python",
+        "LoggingConfig": "structured logging",
+        "_config": "Ray's internal settings",
+    }
+)
+"""Names of the top level that are no functions or modules, each with the feature that it belongs to.
+
+``ObjectID``, another name of ``ObjectRef``, and the constants ``SCRIPT_MODE``, ``WORKER_MODE`` and ``__version__`` are
+not among them.
+"""
+
+UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
+    {
+        "actor": "actors",
+        "autoscaler": "clusters of several machines",
+        "cloudpickle": "a copy of the cloudpickle package; import cloudpickle itself",
+        "cluster_utils": "clusters of several machines",
+        "dag": "task graphs",
+        "data": "Ray Data",
+        "experimental": "Ray's experiments",
+        "internal": "Ray's internals",
+        "job_config": "job settings",
+        "job_submission": "clusters of several machines",
+        "runtime_context": "the runtime context",
+        "runtime_env": "runtime environments",
+        "rllib": "Ray RLlib",
+        "serve": "Ray Serve",
+        "train": "Ray Train",
+        "tune": "Ray Tune",
+        "types": "Ray's typing helpers",
+        "util": "actor pools, queues, placement groups, metrics, the state API, multiprocessing.Pool, joblib",
+        "widgets": "notebook widgets",
+        "workflow": "workflows, which Ray itself removed",
+    }
+)
+"""Modules of Ray, each with the feature that it belongs to."""

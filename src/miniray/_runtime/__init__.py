@@ -1,0 +1,1 @@
+"""This process's attachment to a session: supervisor, workers, serialization and settings."""

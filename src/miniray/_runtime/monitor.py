@@ -1,0 +1,113 @@
+# _runtime/monitor.py - the driver's one helper thread: forwards worker output, restarts a dead supervisor. It schedules nothing.
+"""The driver's monitor thread."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from miniray._runtime.output import OutputSource
+
+_COMMAND = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
+    "from miniray._runtime.supervisor import main; main(sys.argv[1])"
+)
+
+
+class Monitor:
+    """Starts the supervisor and stays with it.
+
+    Args:
+        config: Session name and sizes, as JSON values.
+        doorbell_fd: Eventfd that any process of the session rings.
+        log_to_driver: Whether to print what workers print.
+    """
+
+    def __init__(self, config: dict[str, Any], doorbell_fd: int, log_to_driver: bool) -> None:
+        """Start the supervisor and the thread; see the class."""
+        self._config = config
+        self._doorbell_fd = doorbell_fd
+        self._log_to_driver = log_to_driver
+        self._poll = select.poll()
+        self._sources: dict[int, OutputSource] = {}
+        self._stop_read, self._stop_write = os.pipe()
+        self._stopping = False
+        self._poll.register(self._stop_read, select.POLLIN)
+        self._start_supervisor()
+        self._thread = threading.Thread(target=self._run, name="miniray-monitor", daemon=True)
+        self._thread.start()
+
+    @property
+    def supervisor_pid(self) -> int:
+        """Process number of the supervisor."""
+        return self._supervisor.pid
+
+    def _start_supervisor(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        config = {**self._config, "socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd}
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, json.dumps(config)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(), self._doorbell_fd),
+            start_new_session=True,
+        )
+        theirs.close()
+        self._socket = ours
+        self._poll.register(ours.fileno(), select.POLLIN)
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._stop_read:
+                    self._drain()
+                    return
+                if fd == self._socket.fileno():
+                    self._hear_supervisor()
+                elif (source := self._sources.get(fd)) is not None and not source.read():
+                    self._poll.unregister(fd)
+                    del self._sources[fd]
+
+    def _hear_supervisor(self) -> None:
+        try:
+            message, fds, _, _ = socket.recv_fds(self._socket, 64, 2)
+        except OSError:
+            message, fds = b"", []
+        if len(fds) == 2:
+            for fd, target in zip(fds, ("stdout", "stderr"), strict=True):
+                os.set_inheritable(fd, False)
+                source = OutputSource(fd, int(message), target, self._log_to_driver)
+                self._sources[fd] = source
+                self._poll.register(fd, select.POLLIN)
+        elif not message:
+            self._poll.unregister(self._socket.fileno())
+            self._socket.close()
+            self._supervisor.wait()
+            if not self._stopping:
+                self._start_supervisor()
+
+    def _drain(self) -> None:
+        for source in list(self._sources.values()):
+            source.read()
+
+    def stop(self) -> None:
+        """End the supervisor and with it the session's processes; print what they still had to say."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._supervisor.wait()
+        os.write(self._stop_write, b"x")
+        self._thread.join()
+        self._socket.close()
+        os.close(self._stop_read)
+        os.close(self._stop_write)
+
+

@@ -1,0 +1,159 @@
+# _runtime/runtime.py - this driver's session: started once, ended once, whatever happens in between.
+#
+# Invariants  U1 either everything of a session exists (segments, supervisor, monitor), or nothing of it is left.
+#             U2 a forked child of the driver never touches the session of its parent.
+"""Starting and ending the local session."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import secrets
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from miniray import _miniray_core as core
+from miniray._runtime import output
+from miniray._runtime.monitor import Monitor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SHARED_MEMORY_FOLDER = "/dev/shm"
+_CONTROL_SUFFIX = "_scheduler"
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """Sizes of a session.
+
+    Args:
+        pool_size: Workers that are kept, at least 1.
+        totals: Resources in steps of 1/10000, by name.
+        store_bytes: Size of the object store.
+        object_capacity: Objects at most.
+        task_capacity: Queued and running tasks at most.
+        worker_capacity: Worker processes at most.
+        log_to_driver: Whether to print what workers print.
+    """
+
+    pool_size: int
+    totals: Mapping[str, int]
+    store_bytes: int
+    object_capacity: int
+    task_capacity: int
+    worker_capacity: int
+    log_to_driver: bool
+
+
+class Runtime:
+    """A running session of this driver."""
+
+    def __init__(self, config: SessionConfig) -> None:
+        """Create the segments and start the supervisor.
+
+        Raises:
+            ObjectStoreFullError: The shared memory file system is full.
+            OSError: Another resource of the system is short.
+        """
+        self.config = config
+        remove_stale_sessions()
+        self.name = secrets.token_hex(6)
+        processes = config.worker_capacity + 16
+        core._session_create(self.name, config.store_bytes, config.object_capacity, config.task_capacity, processes)
+        self._doorbell_fd = -1
+        try:
+            core._set_resources(dict(config.totals))
+            self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC)
+            core._set_doorbell(self._doorbell_fd)
+            self._monitor = Monitor(
+                {
+                    "name": self.name,
+                    "driver_pid": os.getpid(),
+                    "pool_size": config.pool_size,
+                    "worker_capacity": config.worker_capacity,
+                    "path": [path or os.getcwd() for path in sys.path],
+                    "program": sys.argv[0] if sys.argv else "",
+                },
+                self._doorbell_fd,
+                config.log_to_driver,
+            )
+        except BaseException:
+            core._session_close()
+            core._session_unlink(self.name)
+            if self._doorbell_fd >= 0:
+                os.close(self._doorbell_fd)
+            raise
+
+    @property
+    def supervisor_pid(self) -> int:
+        """Process number of the supervisor."""
+        return self._monitor.supervisor_pid
+
+    def stop(self) -> None:
+        """End all processes of the session and remove its segments; blocks until they are gone."""
+        self._monitor.stop()
+        core._session_close()
+        core._session_unlink(self.name)
+        os.close(self._doorbell_fd)
+        output.forget_all()
+
+
+_current: Runtime | None = None
+_hooks_installed = False
+
+
+def current() -> Runtime | None:
+    """Return this driver's running session."""
+    return _current
+
+
+def start(config: SessionConfig) -> Runtime:
+    """Start the session of this process."""
+    global _current
+    if _current is not None:
+        raise RuntimeError("a session is running already")
+    _install_process_hooks()
+    _current = Runtime(config)
+    return _current
+
+
+def stop() -> None:
+    """End the session of this process, if there is one."""
+    global _current
+    runtime, _current = _current, None
+    if runtime is not None:
+        runtime.stop()
+
+
+def remove_stale_sessions() -> int:
+    """Remove the segments of sessions whose processes are all dead; return how many. Never touches a live session's files."""
+    removed = 0
+    with contextlib.suppress(OSError):
+        for file in os.listdir(_SHARED_MEMORY_FOLDER):
+            if not (file.startswith("miniray_") and file.endswith(_CONTROL_SUFFIX)):
+                continue
+            name = file[len("miniray_") : -len(_CONTROL_SUFFIX)]
+            with contextlib.suppress(OSError, RuntimeError):
+                if name and core._session_inspect(name) == 0:
+                    core._session_unlink(name)
+                    removed += 1
+    return removed
+
+
+def _forget_in_child() -> None:
+    global _current
+    _current = None
+    core._session_forget()
+
+
+def _install_process_hooks() -> None:
+    """End the session at exit, and leave it alone in forked children; once per process."""
+    global _hooks_installed
+    if _hooks_installed:
+        return
+    _hooks_installed = True
+    atexit.register(stop)
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,150 @@
+# _runtime/supervisor.py - the helper process: forks workers, sees deaths, puts right what the dead left, ends with the driver.
+#
+# Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
+#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. No timeouts, no wake-ups.
+#             V3 all it knows can be found again in shared memory: a new supervisor adopts the living workers.
+# Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
+"""Entry point of the supervisor process."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from miniray import _miniray_core as core
+from miniray._runtime import worker_main
+
+_KIND_WORKER = 3  # process_table.hpp ProcessKind
+_UNKNOWN_END = 0x7FFFFFFF
+_QUICK_DEATHS = 3  # workers that die before they took a row, in a row, until no more are started
+
+
+class Supervisor:
+    """State of the supervisor.
+
+    Args:
+        config: What the driver sent: session name, process numbers, descriptors, sizes.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Attach to the session; see the class."""
+        self._config = config
+        self._socket = socket.socket(fileno=config["socket_fd"])
+        self._doorbell_fd: int = config["doorbell_fd"]
+        self._poll = select.poll()
+        self._workers: dict[int, tuple[int, bool]] = {}  # pidfd -> (pid, our child)
+        self._quick_deaths = 0
+        core._session_attach(config["name"], "supervisor")
+        self._driver_fd = os.pidfd_open(config["driver_pid"])
+        for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
+            self._poll.register(fd, select.POLLIN)
+
+    def run(self) -> None:
+        """Serve until the driver ends or says so."""
+        core._sweep()
+        for pid, kind, _, _ in core._processes():
+            if kind == _KIND_WORKER:
+                with contextlib.suppress(ProcessLookupError):
+                    self._watch(pid, is_child=False)
+        for _ in range(self._config["pool_size"] - len(self._workers)):
+            self._start_worker()
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._driver_fd or (fd == self._socket.fileno() and not self._hear_driver()):
+                    return
+                if fd == self._doorbell_fd:
+                    os.read(self._doorbell_fd, 8)
+                elif fd in self._workers:
+                    self._bury(fd)
+            self._start_missing()
+
+    def _hear_driver(self) -> bool:
+        return bool(self._socket.recv(64))  # it only ever closes: the end
+
+    def _watch(self, pid: int, is_child: bool) -> None:
+        fd = os.pidfd_open(pid)
+        self._workers[fd] = (pid, is_child)
+        self._poll.register(fd, select.POLLIN)
+
+    def _bury(self, fd: int) -> None:
+        pid, is_child = self._workers.pop(fd)
+        self._poll.unregister(fd)
+        os.close(fd)
+        status = _UNKNOWN_END
+        if is_child:
+            with contextlib.suppress(ChildProcessError):
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if core._recover(pid, status):
+            self._quick_deaths = 0
+        elif status != 0:
+            self._quick_deaths += 1
+            if self._quick_deaths == _QUICK_DEATHS:
+                sys.stderr.write(
+                    f"miniray: {_QUICK_DEATHS} workers in a row ended while starting (last: pid {pid}, status {status}); "
+                    "no more are started. Their output above says why.\n"
+                )
+
+    def _start_missing(self) -> None:
+        needed, registered = core._workers_needed()
+        starting = len(self._workers) - registered
+        missing = max(needed - starting, self._config["pool_size"] - len(self._workers))
+        room = self._config["worker_capacity"] - len(self._workers)
+        if self._quick_deaths < _QUICK_DEATHS:
+            for _ in range(min(missing, room)):
+                self._start_worker()
+
+    def _start_worker(self) -> None:
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            for fd in (out_read, err_read, self._driver_fd, *self._workers):
+                os.close(fd)
+            self._socket.close()
+            worker_main.main(self._config, out_write, err_write)
+        os.close(out_write)
+        os.close(err_write)
+        self._watch(pid, is_child=True)
+        with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
+            socket.send_fds(self._socket, [str(pid).encode()], [out_read, err_read])
+        os.close(out_read)
+        os.close(err_read)
+
+    def end(self) -> None:
+        """Kill the workers, wait for their ends, remove the segments."""
+        for fd in self._workers:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        for fd, (pid, is_child) in self._workers.items():
+            waiter = select.poll()
+            waiter.register(fd, select.POLLIN)
+            waiter.poll()
+            if is_child:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+        core._session_unlink(self._config["name"])
+
+
+def main(argument: str) -> None:
+    """Run the supervisor with the configuration in ``argument`` (JSON)."""
+    config = json.loads(argument)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        supervisor = Supervisor(config)
+    except (FileNotFoundError, ProcessLookupError):
+        core._session_unlink(config["name"])  # the driver is gone already
+        os._exit(1)
+    gc.collect()
+    gc.freeze()
+    try:
+        supervisor.run()
+    finally:
+        supervisor.end()
+    os._exit(0)

@@ -1,0 +1,103 @@
+# _runtime/worker_main.py - what a forked worker does until it ends.
+"""Entry point of worker processes."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from miniray import _miniray_core as core
+from miniray._runtime import output
+from miniray._runtime.error_capture import make_task_error
+from miniray._task_error import safe_text
+from miniray.exceptions import TaskCancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from miniray.exceptions import RayError
+
+_threads_given = "OMP_NUM_THREADS" in os.environ
+
+
+def load_function(payload: bytes) -> tuple[Callable[..., Any], object, int, str]:
+    """Return an exported function, what it retries on, after how many calls its worker ends, and its OMP_NUM_THREADS."""
+    function, retry_on, max_calls, threads = pickle.loads(payload)
+    return function, retry_on, max_calls, threads
+
+
+def _on_error(name: str, error: BaseException, is_dependency: bool) -> RayError:
+    if isinstance(error, KeyboardInterrupt):
+        return TaskCancelledError()
+    failed = make_task_error(name, error)
+    if is_dependency:
+        failed.traceback_str = (
+            f"  At least one of the input arguments for this task could not be computed:\n{safe_text(error)}"
+        )
+    return failed
+
+
+def _before_task(threads: str) -> None:
+    """Tell numeric libraries how many threads a task may use, unless the user has."""
+    if not _threads_given:
+        os.environ["OMP_NUM_THREADS"] = threads
+
+
+def _on_unread_error(error: BaseException) -> None:
+    """Print an error that nobody has a ref to any more; the driver shows it."""
+    if os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1":
+        sys.stderr.write(f"Unhandled error (suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'): {error}\n")
+        sys.stderr.flush()
+
+
+def _flush_output() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int) -> int:
+    """Run tasks until told to leave; return the exit code.
+
+    Args:
+        config: The session, as the supervisor got it.
+        stdout_fd: Pipe to the driver for standard output.
+        stderr_fd: Pipe to the driver for standard error.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    output.redirect_worker_streams(stdout_fd, stderr_fd)
+    core._watch_process(config["driver_pid"], config["name"])
+    core._session_adopt_after_fork()
+    core._set_doorbell(config["doorbell_fd"])
+    faulthandler.enable(file=2)
+    os.register_at_fork(after_in_child=core._session_forget)
+    sys.argv = [config["program"]]
+    code = 0
+    try:
+        core._run_worker(load_function, _on_error, _before_task, _flush_output, _on_unread_error, config["pool_size"])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    try:
+        atexit._run_exitfuncs()
+        _flush_output()
+    except (OSError, ValueError):
+        return code or 1
+    return code
+
+
+def main(config: dict[str, Any], stdout_fd: int, stderr_fd: int) -> None:
+    """Run, then end this process without the clean-up that belongs to the supervisor it was forked from."""
+    code = 1
+    try:
+        code = run(config, stdout_fd, stderr_fd)
+    finally:
+        os._exit(code)
