@@ -103,7 +103,7 @@ test-cpp: cpp-build
 
 test-python: install
 	MINIRAY_FAULTS_SITE=$(if $(wildcard $(CPP_BUILD)/site),$(abspath $(CPP_BUILD)/site)) \
-	  $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	  $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: install
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -251,7 +251,7 @@ bool run_task(WorkerHooks& worker, bool& leave) {
           if (items) {
             PyErr_Format(PyExc_ValueError, "Task returned %zd objects, but num_returns=%u.", PySequence_Fast_GET_SIZE(items.get()), result_count);
           } else {
-            PyErr_Format(PyExc_ValueError, "Task returned an object of type %s, but num_returns=%u: it must return that many objects.",
+            PyErr_Format(PyExc_TypeError, "object of type '%s' has no len(): with num_returns=%u a task must return a sequence of that length",
                          Py_TYPE(result.get())->tp_name, result_count);
           }
         }

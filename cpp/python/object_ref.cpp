@@ -125,12 +125,11 @@ PyObject* id_property(PyObject* self, void*) { return get_object_id(self, nullpt
 
 PyObject* reduce(PyObject* self, PyObject*) {
   ObjectRefObject* ref = cast(self);
-  if (ref->epoch != 0 && session != nullptr && ref->epoch == epoch) {
-    if (collector != nullptr) {
-      collector->pickled.push_back(key_of(self));
-    } else {
-      (void)count_up(key_of(self).slot);  // pickled by hand: kept until the session ends, as in Ray
-    }
+  if (collector != nullptr) {  // on its way into the store
+    if (!check_object_ref(self)) return nullptr;
+    collector->pickled.push_back(key_of(self));
+  } else if (ref->epoch != 0 && session != nullptr && ref->epoch == epoch) {
+    (void)count_up(key_of(self).slot);  // pickled by hand: kept until the session ends, as in Ray
   }
   return Py_BuildValue("O(KK)", rebuild_function, static_cast<unsigned long long>(ref->id.high),
                        static_cast<unsigned long long>(ref->id.low));

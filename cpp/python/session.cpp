@@ -40,6 +40,14 @@ void report_unread_error(Index slot) noexcept {
 void count_down(Index slot) noexcept {
   if (--session->counts[slot] != 0) return;
   const store::ObjectEntry& entry = session->domain.objects[slot];
+  if (entry.current_state() == store::ObjectState::kPending) {
+    // Nobody may call for a long time: the task that makes it must see at its end that nobody wants it.
+    Transaction transaction(session->domain.lock);
+    if (entry.current_state() == store::ObjectState::kPending) {
+      (void)session->domain.objects.unhold(transaction, session->domain.self(), slot);
+      return;
+    }
+  }
   if (entry.current_state() == store::ObjectState::kError) [[unlikely]] report_unread_error(slot);
   session->releases.push_back(slot);
   if (session->releases.size() >= kReleaseBatch || entry.size_bytes.get() >= kReleaseAtOnceBytes) flush_releases_now();

@@ -23,6 +23,7 @@ from miniray._api.options import (
 )
 from miniray._api.unsupported import refuse_actor_class
 from miniray._api.warn_once import warn_once
+from miniray._runtime import closures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,10 +127,8 @@ class RemoteFunction:
         )
 
     def _exported(self, name: str, retry_on: object, max_calls: int, threads: str) -> tuple[bytes, bytes]:
-        import cloudpickle
-
         try:
-            pickled = cloudpickle.dumps((self._function, retry_on, max_calls, threads), protocol=5)
+            pickled = closures.dumps((self._function, retry_on, max_calls, threads))
         except Exception as error:
             raise TypeError(
                 f"Could not serialize the function {self._function.__qualname__}: {error}. What it captures from outside travels "

@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
-from miniray._runtime import output
+from miniray._runtime import closures, output
 from miniray._runtime.pickle_trace import explain
 from miniray.exceptions import (
     GetTimeoutError,
@@ -43,16 +43,14 @@ def dumps_slow(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], obje
     Raises:
         TypeError: The value cannot be pickled; the text says which part. Other errors of a pickler pass as they are.
     """
-    import cloudpickle
-
     try:
-        payload: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=buffer_callback)
+        return closures.dumps(value, buffer_callback)
     except (TypeError, pickle.PicklingError) as error:
         raise TypeError(
-            f"Could not serialize the {what} {_short_repr(value)}: {error}.\n{explain(value)}\nValues are copied between processes, so locks, sockets, open files, threads and the like cannot travel: "
+            f"Could not serialize the {what} {_short_repr(value)}: {error}.\n{explain(value)}\n"
+            "Values are copied between processes, so locks, sockets, open files, threads and the like cannot travel: "
             "create them inside the task, or define __reduce__ on the class that holds them."
         ) from error
-    return payload
 
 
 def _short_repr(value: object) -> str:

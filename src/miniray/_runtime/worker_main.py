@@ -38,6 +38,7 @@ def _on_error(name: str, error: BaseException, is_dependency: bool) -> RayError:
     failed = make_task_error(name, error)
     if is_dependency:
         failed.traceback_str = (
+            "Traceback (most recent call last):\n"  # str() puts the task and its process in the place of this line
             f"  At least one of the input arguments for this task could not be computed:\n{safe_text(error)}"
         )
     return failed

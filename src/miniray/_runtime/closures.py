@@ -1,0 +1,55 @@
+# _runtime/closures.py - pickling of functions and classes by value: what `__main__` defines, lambdas, closures.
+#
+# Invariant  N1 code objects keep the name of their file, so that remote tracebacks name it and show its lines.
+"""cloudpickle, with the file names of code objects."""
+
+from __future__ import annotations
+
+import io
+import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable
+
+__all__ = ["dumps"]
+
+_pickler_type: type[Any] | None = None
+
+
+def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
+    """Return a value pickled with protocol 5; functions and classes that cannot be imported by name travel whole.
+
+    Args:
+        value: The value.
+        buffer_callback: Gets each out-of-band buffer; None: all is in the bytes.
+
+    Raises:
+        TypeError, pickle.PicklingError: A part of the value refuses. Errors of the user's ``__reduce__`` pass as they are.
+    """
+    with io.BytesIO() as file:
+        _find_pickler_type()(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        return file.getvalue()
+
+
+def _find_pickler_type() -> type[Any]:
+    global _pickler_type
+    if _pickler_type is None:
+        import cloudpickle  # here: a program that never needs it does not wait for it
+
+        reduce_code = cloudpickle.Pickler.dispatch_table[types.CodeType]
+
+        def reduce_named_code(code: types.CodeType) -> Any:
+            _, arguments = reduce_code(code)
+            return _rebuild_code, (arguments, code.co_filename)
+
+        class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+            dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({types.CodeType: reduce_named_code})
+
+        _pickler_type = Pickler
+    return _pickler_type
+
+
+def _rebuild_code(arguments: tuple[Any, ...], filename: str) -> types.CodeType:
+    return types.CodeType(*arguments).replace(co_filename=filename)
