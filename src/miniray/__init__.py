@@ -6,6 +6,7 @@ from miniray import exceptions
 from miniray._api import unsupported as _unsupported
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
+from miniray._api.session import init, is_initialized, shutdown
 from miniray._api.unsupported import (
     available_resources,
     cancel,
@@ -22,7 +23,6 @@ from miniray._api.unsupported import (
     nodes,
     timeline,
 )
-from miniray._api.session import init, is_initialized, shutdown
 from miniray._miniray_core import __version__
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ SCRIPT_MODE = 0
 WORKER_MODE = 1
 
 __all__ = [
-    "ObjectID",
-    "ObjectRef",
     "SCRIPT_MODE",
     "WORKER_MODE",
+    "ObjectID",
+    "ObjectRef",
     "__version__",
     "available_resources",
     "cancel",

@@ -300,7 +300,7 @@ def test_value_comes_back_equal_and_of_the_same_type(ray, value):
 
 def test_nan_and_negative_zero_survive(ray):
     nan, zero = ray.get(ray.remote(lambda x: x).remote((float("nan"), -0.0)))
-    assert nan != nan  # noqa: PLR0124 - the definition of NaN
+    assert nan != nan
     assert str(zero) == "-0.0"
 
 

@@ -132,7 +132,7 @@ def test_other_refs_stay_usable_after_a_failed_get(ray):
         raise ValueError
 
     good, bad = ray.put("good"), fail.remote()
-    with pytest.raises(ValueError):  # noqa: PT011 - it has no text
+    with pytest.raises(ValueError):
         ray.get([good, bad])
     assert ray.get(good) == "good"
 

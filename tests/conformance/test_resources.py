@@ -99,7 +99,7 @@ def test_resource_comes_back_after_an_error(ray):
         raise ValueError
 
     for _ in range(3):
-        with pytest.raises(ValueError):  # noqa: PT011 - it has no text
+        with pytest.raises(ValueError):
             ray.get(fail.remote())
     assert ray.get(ray.remote(num_cpus=2, resources={"gadget": 2})(lambda: "free").remote()) == "free"
 

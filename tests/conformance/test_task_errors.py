@@ -248,11 +248,14 @@ def test_error_may_be_raised_again_by_the_driver(ray, exceptions):
     def fail():
         raise CodeError(5)
 
-    with pytest.raises(CodeError) as caught:
+    def raise_again():
         try:
             ray.get(fail.remote())
         except exceptions.RayTaskError as error:
             raise error.cause from None
+
+    with pytest.raises(CodeError) as caught:
+        raise_again()
     assert type(caught.value) is CodeError
 
 

@@ -64,7 +64,7 @@ def test_option_of_a_wrong_type_is_a_type_error_when_decorating(ray, options):
     ids=str,
 )
 def test_option_of_a_wrong_value_is_a_value_error_when_decorating(ray, options):
-    with pytest.raises(ValueError):  # noqa: PT011 - each has a text of its own
+    with pytest.raises(ValueError):
         ray.remote(**options)(task)
 
 
@@ -103,7 +103,7 @@ def test_unknown_scheduling_strategy_is_a_value_error_from_the_call(ray):
 
 @pytest.mark.parametrize("options", [{"num_cpu": 1}, {"num_cpus": -1}, {"max_calls": 1}], ids=str)
 def test_options_refuses_unknown_bad_and_decorator_only_options(ray, options):
-    with pytest.raises(ValueError):  # noqa: PT011 - each has a text of its own
+    with pytest.raises(ValueError):
         ray.remote(task).options(**options)
 
 

@@ -11,7 +11,7 @@ from miniray._miniray_core import ObjectRef, get
 __all__ = ["ObjectRef", "get", "put", "wait"]
 
 
-def put(value: Any, *, _owner: object = None, _tensor_transport: object = None) -> ObjectRef:
+def put(value: Any, *, _owner: object = None, _tensor_transport: object = None) -> ObjectRef[Any]:
     """Store a value and return a ref to it.
 
     The value is a snapshot: later changes to it are not seen. Buffers such as numpy arrays are copied once.
@@ -25,8 +25,8 @@ def put(value: Any, *, _owner: object = None, _tensor_transport: object = None) 
     """
     if isinstance(value, ObjectRef):
         raise TypeError(
-            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the ray.ObjectRef in "
-            "a list and call 'put' on it."
+            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
+            "ray.ObjectRef in a list and call 'put' on it."
         )
     if _owner is not None:
         raise ValueError("put(_owner=...) is not supported: in miniray every process of a session keeps what it holds.")
@@ -34,12 +34,12 @@ def put(value: Any, *, _owner: object = None, _tensor_transport: object = None) 
 
 
 def wait(
-    ray_waitables: list[ObjectRef],
+    ray_waitables: list[ObjectRef[Any]],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
     fetch_local: bool = True,
-) -> tuple[list[ObjectRef], list[ObjectRef]]:
+) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
     """Wait until some of the objects are ready; return those and the others.
 
     Blocks without the GIL. A ref whose task failed is ready.
@@ -57,12 +57,11 @@ def wait(
         TypeError: Not a list, or an item that is no ref.
         ValueError: Duplicates, or a number out of range.
     """
-    if isinstance(ray_waitables, ObjectRef):
+    given: object = ray_waitables
+    if isinstance(given, ObjectRef):
         raise TypeError("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef")
-    if not isinstance(ray_waitables, list):
-        raise TypeError(
-            f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(ray_waitables)}"
-        )
+    if not isinstance(given, list):
+        raise TypeError(f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(given)}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     for ref in ray_waitables:
@@ -77,7 +76,7 @@ def wait(
     if len(set(refs)) != len(refs):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if num_returns <= 0:
-        raise ValueError("Invalid number of objects to return %d." % num_returns)
+        raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
     ready = set(core._wait(refs, num_returns, timeout))

@@ -1,6 +1,7 @@
 # _api/remote_function.py - @remote on functions.
 #
-# Invariants  F1 a function is pickled at its first .remote() of a session, not when decorated: globals defined in between are seen.
+# Invariants  F1 a function is pickled at its first .remote() of a session, not when decorated: globals defined in
+#                between are seen.
 #             F2 everything a call needs is in the Caller (C++); this module is left alone on the hot path.
 """Remote functions."""
 
@@ -77,7 +78,7 @@ class RemoteFunction:
     def __reduce__(self) -> Any:
         return _rebuild, (self._function, self._options)
 
-    # --- for the core ---------------------------------------------------------------------------------------------------
+    # --- for the core -------------------------------------------------------------------------------------------------
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError unless the function takes these arguments."""
@@ -105,8 +106,8 @@ class RemoteFunction:
         if not can_run:
             warn_once(
                 f"impossible:{sorted(units.items())}",
-                f"The call of '{name}' asks for {demand.quantities()}, more than this session has in all: it stays pending. "
-                "Raise init(num_cpus=..., num_gpus=..., resources=...), or ask for less.",
+                f"The call of '{name}' asks for {demand.quantities()}, more than this session has in all: it stays "
+                "pending. Raise init(num_cpus=..., num_gpus=..., resources=...), or ask for less.",
             )
         max_calls = resolve_max_calls(options)
         retry_on = options.get("retry_exceptions") or None
@@ -131,8 +132,8 @@ class RemoteFunction:
             pickled = closures.dumps((self._function, retry_on, max_calls, threads))
         except Exception as error:
             raise TypeError(
-                f"Could not serialize the function {self._function.__qualname__}: {error}. What it captures from outside travels "
-                "with it: create locks, connections and open files inside the task."
+                f"Could not serialize the function {self._function.__qualname__}: {error}. What it captures from outside "
+                "travels with it: create locks, connections and open files inside the task."
             ) from error
         encoded = name.encode("utf-8", "replace")
         header = struct.pack("<B3xI", _FUNCTION_FORMAT, len(encoded)) + encoded + b"\0" * (-len(encoded) % 8)
@@ -201,8 +202,10 @@ def remote(*args: Any, **kwargs: Any) -> Any:
     """
     if len(args) == 1 and not kwargs and callable(args[0]):
         return _make(args[0], {})
-    assert not args and kwargs, (
-        "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example '@ray.remote', or it "
-        "must be applied using some of the arguments in the list, for example '@ray.remote(num_returns=2)'."
-    )
+    if args or not kwargs:
+        raise AssertionError(  # the type that Ray raises here
+            "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example "
+            "'@ray.remote', or it must be applied using some of the arguments in the list, for example "
+            "'@ray.remote(num_returns=2)'."
+        )
     return lambda function_or_class: _make(function_or_class, kwargs)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType, TracebackType
 
+    from typing_extensions import Self
+
 _lock = threading.RLock()
 
 
@@ -50,7 +52,7 @@ class RayContext:
         """Return the keys of ``address_info``."""
         return self.address_info.keys()
 
-    def __enter__(self) -> RayContext:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -69,13 +71,13 @@ class RayContext:
 def init(address: str | None = None, **kwargs: Any) -> RayContext:
     """Start a session on this machine: an object store in shared memory and worker processes.
 
-    Takes every parameter of Ray's ``init``; what only a cluster has is checked and ignored. Blocks for some milliseconds; workers
-    start in the background.
+    Takes every parameter of Ray's ``init``; what only a cluster has is checked and ignored. Blocks for some milliseconds;
+    workers start in the background.
 
     Args:
         address: None or ``"local"``.
-        **kwargs: ``num_cpus`` (also spelled ``num_workers``; default: the processors this process may use), ``num_gpus``,
-            ``resources``, ``object_store_memory`` (bytes; default: 30% of memory, or what /dev/shm has), ``namespace``,
+        **kwargs: ``num_cpus`` (also spelled ``num_workers``; default: the processors this process may use),
+            ``num_gpus``, ``resources``, ``object_store_memory`` (bytes; default: 30% of memory, or what /dev/shm has), ``namespace``,
             ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``, ``task_capacity``,
             ``worker_capacity`` are miniray's own limits.
 
@@ -135,7 +137,7 @@ def _context() -> RayContext:
 
 
 def _install_sigterm_handler() -> None:
-    """Make SIGTERM end the program through ``sys.exit``, so that the session ends in order; only where nobody has a handler."""
+    """End the program by ``sys.exit`` on SIGTERM, so that the session ends in order; a handler of the user stays."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return
 

@@ -26,7 +26,7 @@ def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] |
         buffer_callback: Gets each out-of-band buffer; None: all is in the bytes.
 
     Raises:
-        TypeError, pickle.PicklingError: A part of the value refuses. Errors of the user's ``__reduce__`` pass as they are.
+        TypeError: A part of the value refuses, or pickle.PicklingError. Errors of the user's ``__reduce__`` pass.
     """
     with io.BytesIO() as file:
         _find_pickler_type()(file, protocol=5, buffer_callback=buffer_callback).dump(value)

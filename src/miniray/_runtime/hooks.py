@@ -96,8 +96,8 @@ def store_full(needed: int | str, used: int = 0, capacity: int = 0) -> ObjectSto
             "(in a container: --shm-size)."
         )
     return ObjectStoreFullError(
-        f"{needed:,} bytes are needed for one object, but only {max(capacity - used, 0):,} of the store's {capacity:,} bytes "
-        "are free, perhaps not in one piece. Drop unused ObjectRefs and arrays made from them, or raise "
+        f"{needed:,} bytes are needed for one object, but only {max(capacity - used, 0):,} of the store's {capacity:,} "
+        "bytes are free, perhaps not in one piece. Drop unused ObjectRefs and arrays made from them, or raise "
         "init(object_store_memory=...).",
         needed_bytes=needed,
         free_bytes=max(capacity - used, 0),
@@ -105,7 +105,7 @@ def store_full(needed: int | str, used: int = 0, capacity: int = 0) -> ObjectSto
     )
 
 
-def lost_error(ref: core.ObjectRef) -> ObjectLostError:
+def lost_error(ref: core.ObjectRef[Any]) -> ObjectLostError:
     """Return the error for an object that exists no more."""
     return ObjectLostError(ref.hex(), None, "")
 

@@ -1,4 +1,4 @@
-# _runtime/monitor.py - the driver's one helper thread: forwards worker output, restarts a dead supervisor. It schedules nothing.
+# _runtime/monitor.py - the driver's one helper thread: forwards worker output, restarts a dead supervisor.
 """The driver's monitor thread."""
 
 from __future__ import annotations
@@ -109,5 +109,3 @@ class Monitor:
         self._socket.close()
         os.close(self._stop_read)
         os.close(self._stop_write)
-
-

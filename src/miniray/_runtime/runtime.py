@@ -129,7 +129,7 @@ def stop() -> None:
 
 
 def remove_stale_sessions() -> int:
-    """Remove the segments of sessions whose processes are all dead; return how many. Never touches a live session's files."""
+    """Remove the segments of sessions whose processes are all dead, never a live session's; return how many."""
     removed = 0
     with contextlib.suppress(OSError):
         for file in os.listdir(_SHARED_MEMORY_FOLDER):

@@ -1,7 +1,7 @@
-# _runtime/supervisor.py - the helper process: forks workers, sees deaths, puts right what the dead left, ends with the driver.
+# _runtime/supervisor.py - the helper process: forks workers, sees deaths, puts right what the dead left.
 #
 # Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
-#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. No timeouts, no wake-ups.
+#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. No timeouts.
 #             V3 all it knows can be found again in shared memory: a new supervisor adopts the living workers.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
@@ -87,8 +87,8 @@ class Supervisor:
             self._quick_deaths += 1
             if self._quick_deaths == _QUICK_DEATHS:
                 sys.stderr.write(
-                    f"miniray: {_QUICK_DEATHS} workers in a row ended while starting (last: pid {pid}, status {status}); "
-                    "no more are started. Their output above says why.\n"
+                    f"miniray: {_QUICK_DEATHS} workers in a row ended while starting (last: pid {pid}, status "
+                    f"{status}); no more are started. Their output above says why.\n"
                 )
 
     def _start_missing(self) -> None:

@@ -27,7 +27,7 @@ _threads_given = "OMP_NUM_THREADS" in os.environ
 
 
 def load_function(payload: bytes) -> tuple[Callable[..., Any], object, int, str]:
-    """Return an exported function, what it retries on, after how many calls its worker ends, and its OMP_NUM_THREADS."""
+    """Return an exported function, what it retries on, its ``max_calls``, and its OMP_NUM_THREADS."""
     function, retry_on, max_calls, threads = pickle.loads(payload)
     return function, retry_on, max_calls, threads
 
