@@ -132,8 +132,8 @@ class RemoteFunction:
             pickled = closures.dumps((self._function, retry_on, max_calls, threads))
         except Exception as error:
             raise TypeError(
-                f"Could not serialize the function {self._function.__qualname__}: {error}. What it captures from outside "
-                "travels with it: create locks, connections and open files inside the task."
+                f"Could not serialize the function {self._function.__qualname__}: {error}. What it captures from "
+                "outside travels with it: create locks, connections and open files inside the task."
             ) from error
         encoded = name.encode("utf-8", "replace")
         header = struct.pack("<B3xI", _FUNCTION_FORMAT, len(encoded)) + encoded + b"\0" * (-len(encoded) % 8)

@@ -71,18 +71,15 @@ class RayContext:
 def init(address: str | None = None, **kwargs: Any) -> RayContext:
     """Start a session on this machine: an object store in shared memory and worker processes.
 
-    Takes every parameter of Ray's ``init``; what only a cluster has is checked and ignored. Blocks for some milliseconds;
-    workers start in the background.
+    Takes every parameter of Ray's ``init``; what only a cluster has is checked and ignored. Blocks for some
+    milliseconds; workers start in the background.
 
     Args:
         address: None or ``"local"``.
         **kwargs: ``num_cpus`` (also spelled ``num_workers``; default: the processors this process may use),
-            ``num_gpus``, ``resources``, ``object_store_memory`` (bytes; default: 30% of memory, or what /dev/shm has), ``namespace``,
-            ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``, ``task_capacity``,
-            ``worker_capacity`` are miniray's own limits.
-
-    Returns:
-        A context manager that ends the session when left.
+            ``num_gpus``, ``resources``, ``object_store_memory`` (bytes; default: 30% of memory, or what /dev/shm has),
+            ``namespace``, ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``,
+            ``task_capacity``, ``worker_capacity`` are miniray's own limits.
 
     Raises:
         RuntimeError: A session is open already (unless ``ignore_reinit_error``), or a keyword is unknown.
