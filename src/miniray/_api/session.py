@@ -81,6 +81,9 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
             ``namespace``, ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``,
             ``task_capacity``, ``worker_capacity`` are miniray's own limits.
 
+    Returns:
+        A context manager that ends the session when left.
+
     Raises:
         RuntimeError: A session is open already (unless ``ignore_reinit_error``), or a keyword is unknown.
         ConnectionError: ``address`` names a cluster.
