@@ -1,7 +1,7 @@
 # _runtime/output.py - what workers print, on its way to the driver.
 #
-# Worker      stdout and stderr are pipes to the driver. Python's streams write a marker line with the task's name before
-#             the first output under a new name; what C code writes carries the last marker.
+# Worker      stdout and stderr are pipes to the driver. Python's streams write a marker line with the task's name
+#             before the first output under a new name; what C code writes carries the last marker.
 # Driver      the monitor thread (monitor.py) reads, and prints each line as "(name pid=N) text".
 # Invariants  O1 a marker is one write of less than PIPE_BUF bytes, so it is never torn.
 #             O2 the last lines of each worker are kept, for the error of a worker that dies.
