@@ -12,10 +12,9 @@ namespace miniray::python {
 namespace {
 
 struct CallerObject {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
-  PyObject* owner;     // the RemoteFunction: prepare(), check_arguments()
-  PyObject* function;  // ObjectRef of the exported function; keeps it
+  PyObject_HEAD vectorcallfunc vectorcall;
+  PyObject* owner;        // the RemoteFunction: prepare(), check_arguments()
+  PyObject* function;     // ObjectRef of the exported function; keeps it
   PyObject* known_names;  // keyword names that passed the signature check last, with known_count positional arguments
   Py_ssize_t known_count;
   Py_ssize_t least;  // positional arguments that need no further check, when there are no keywords; least > most: always check
@@ -31,7 +30,8 @@ PyTypeObject* caller_type = nullptr;
 CallerObject* cast(PyObject* self) noexcept { return reinterpret_cast<CallerObject*>(self); }
 
 bool check_signature(CallerObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
-  if (names == nullptr ? count >= self->least && count <= self->most : names == self->known_names && count == self->known_count) return true;
+  if (names == nullptr ? count >= self->least && count <= self->most : names == self->known_names && count == self->known_count)
+    return true;
   Owned positional(PyTuple_New(count));
   Owned keywords(PyDict_New());
   if (!positional || !keywords) return false;
@@ -50,7 +50,8 @@ bool check_signature(CallerObject* self, PyObject* const* arguments, Py_ssize_t 
 }
 
 PyObject* full_table(const char* what, std::uint32_t capacity, const char* option) {
-  return PyErr_Format(PyExc_MemoryError, "miniray: all %u %s are in use. Get results and drop refs before more calls, or raise init(%s=...).",
+  return PyErr_Format(PyExc_MemoryError,
+                      "miniray: all %u %s are in use. Get results and drop refs before more calls, or raise init(%s=...).",
                       capacity, what, option);
 }
 
@@ -90,18 +91,21 @@ PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags
     domain.objects.discard_payload(transaction, argument_object);
     (void)domain.objects.unhold(transaction, domain.self(), argument_object);
   };
-  if (const int error = domain.ensure_rows(self->result_count, 1, static_cast<std::uint32_t>(dependencies.size())); error != 0) [[unlikely]] {
+  std::vector<ObjectKey> results;
+  results.reserve(self->result_count);  // nothing allocates inside the section
+  scheduler::Wakes wakes;
+again:
+  if (const int error = domain.ensure_rows(self->result_count, 1, static_cast<std::uint32_t>(dependencies.size())); error != 0)
+      [[unlikely]] {
     give_up();
     set_system_error(error, "shared memory is full: no room for task entries");
     return nullptr;
   }
-  std::vector<ObjectKey> results;
-  results.reserve(self->result_count);  // nothing allocates inside the section
-  scheduler::Wakes wakes;
   {
     Transaction transaction(domain.lock);
     const Index task = domain.scheduler.tasks.take(transaction);
     if (task == shm::kNone) [[unlikely]] {
+      if (!domain.scheduler.tasks.is_full()) goto again;  // other processes took what was backed
       transaction.close();
       give_up();
       return full_table("task entries", domain.scheduler.tasks.capacity(), "task_capacity");
@@ -135,6 +139,7 @@ PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags
         Transaction::init(entry.arguments, shm::kNone);
         Transaction::init(entry.inline_references, 0);
         domain.scheduler.end_task(transaction, task);
+        if (!domain.objects.slots.is_full()) goto again;
         transaction.close();
         give_up();
         return full_table("object entries", domain.objects.slots.capacity(), "object_capacity");
@@ -227,7 +232,8 @@ PyObject* configure(PyObject* object, PyObject* args) {
   CallerObject* self = cast(object);
   PyObject* function = nullptr;
   long long retries = 0;
-  if (!PyArg_ParseTuple(args, "OIILnn", &function, &self->shape, &self->result_count, &retries, &self->least, &self->most)) return nullptr;
+  if (!PyArg_ParseTuple(args, "OIILnn", &function, &self->shape, &self->result_count, &retries, &self->least, &self->most))
+    return nullptr;
   if (!is_object_ref(function) || !check_object_ref(function)) return nullptr;
   self->retries = retries < 0 ? scheduler::kRetryForever : static_cast<std::uint32_t>(retries);
   Py_XSETREF(self->function, Py_NewRef(function));

@@ -144,7 +144,12 @@ PyObject* rebuild(PyObject*, PyObject* args) {
   const store::ObjectId id{high, low};
   if (session == nullptr || high != session->domain.objects.nonce()) return make_bare_object_ref(id);
   const ObjectKey key{static_cast<Index>(low), static_cast<std::uint32_t>(low >> 32)};
-  if (!session->domain.objects.is_current(key)) return make_bare_object_ref(id);
+  bool is_current = key.slot <= session->domain.objects.slots.capacity() && session->counts[key.slot] != 0;
+  if (!is_current) {
+    const Transaction transaction(session->domain.lock);
+    is_current = session->domain.objects.is_current(key);
+  }
+  if (!is_current) return make_bare_object_ref(id);
   const bool first = session->counts[key.slot] == 0;
   Owned ref(make_object_ref(key));
   if (!ref) return nullptr;

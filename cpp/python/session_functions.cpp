@@ -27,8 +27,8 @@ PyObject* raise_failure(const runtime::DomainFailure& failure, const char* name)
     case DomainError::kForeign:
       return PyErr_Format(PyExc_PermissionError, "the segments of %s belong to another user, or others may read them", name);
     case DomainError::kWrongVersion:
-      return PyErr_Format(PyExc_RuntimeError, "the segments of %s have layout version %u, this miniray has %u", name, failure.found_version,
-                          runtime::kLayoutVersion);
+      return PyErr_Format(PyExc_RuntimeError, "the segments of %s have layout version %u, this miniray has %u", name,
+                          failure.found_version, runtime::kLayoutVersion);
     case DomainError::kNoProcessSlot:
       return PyErr_Format(PyExc_RuntimeError, "all process slots of %s are taken; raise init(worker_capacity=...)", name);
     case DomainError::kSystem:
@@ -63,7 +63,8 @@ PyObject* session_create(PyObject*, PyObject* args) {
   const char* name = nullptr;
   unsigned long long heap_bytes = 0;
   runtime::DomainConfig config;
-  if (!PyArg_ParseTuple(args, "sKIII", &name, &heap_bytes, &config.object_capacity, &config.task_capacity, &config.process_capacity)) {
+  if (!PyArg_ParseTuple(args, "sKIII", &name, &heap_bytes, &config.object_capacity, &config.task_capacity,
+                        &config.process_capacity)) {
     return nullptr;
   }
   if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
@@ -88,7 +89,8 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "ss", &name, &kind)) return nullptr;
   if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
   auto fresh = std::make_unique<Session>();
-  const auto failure = fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
+  const auto failure =
+      fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
   if (failure) return raise_failure(failure, name);
   session = fresh.release();
   finish_set_up();
@@ -111,7 +113,7 @@ PyObject* session_close(PyObject*, PyObject*) {
   session = nullptr;
   epoch = 0;
   bool views_left = false;
-  for (Index slot = 1; slot < closing->domain.objects.slots.high_water() && !views_left; ++slot) views_left = closing->counts[slot] != 0;
+  closing->domain.objects.slots.for_each_used([&](Index slot) { views_left = views_left || closing->counts[slot] != 0; });
   if (views_left) {
     // Arrays of the user may still read the store: leave the read-only mapping; the names go, so the memory ends with the process.
     for (bool more = true; more;) {
@@ -181,7 +183,8 @@ PyObject* set_resources(PyObject*, PyObject* args) {
     if (name == nullptr || (units == -1 && PyErr_Occurred() != nullptr)) return nullptr;
     const std::uint32_t index = session->domain.scheduler.find_resource(name, true);
     if (index == scheduler::kResourceCapacity) {
-      return PyErr_Format(PyExc_ValueError, "at most %u kinds of resources; %R is one too many", scheduler::kResourceCapacity, key);
+      return PyErr_Format(PyExc_ValueError, "at most %u kinds of resources; %R is one too many", scheduler::kResourceCapacity,
+                          key);
     }
     transaction.set(session->domain.scheduler.resource(index).total, units);
     transaction.set(session->domain.scheduler.resource(index).available, units);
@@ -212,21 +215,25 @@ PyObject* find_shape(PyObject*, PyObject* args) {
     demands[count++] = {resource, 0, units};
   }
   const Index shape = scheduler.find_shape(transaction, demands, count);
-  if (shape == shm::kNone) return PyErr_Format(PyExc_ValueError, "at most %u different resource demands in a session", scheduler::kShapeCapacity - 1);
+  if (shape == shm::kNone)
+    return PyErr_Format(PyExc_ValueError, "at most %u different resource demands in a session", scheduler::kShapeCapacity - 1);
   return Py_BuildValue("(IO)", shape, scheduler.shape_can_ever_run(shape) ? Py_True : Py_False);
 }
 
 PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"dumps_slow", "loads",         "dumps",      "crash_error", "raise_error", "ray_error",
-                                "timeout_error", "store_full", "lost_error", "auto_init", "unpickle_error", "unread_error", nullptr};
+  static const char* names[] = {"dumps_slow",     "loads",         "dumps",      "crash_error", "raise_error",
+                                "ray_error",      "timeout_error", "store_full", "lost_error",  "auto_init",
+                                "unpickle_error", "unread_error",  nullptr};
   Hooks fresh;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads, &fresh.dumps,
-                                   &fresh.crash_error, &fresh.raise_error, &fresh.ray_error, &fresh.timeout_error, &fresh.store_full,
-                                   &fresh.lost_error, &fresh.auto_init, &fresh.unpickle_error, &fresh.unread_error)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads,
+                                   &fresh.dumps, &fresh.crash_error, &fresh.raise_error, &fresh.ray_error, &fresh.timeout_error,
+                                   &fresh.store_full, &fresh.lost_error, &fresh.auto_init, &fresh.unpickle_error,
+                                   &fresh.unread_error)) {
     return nullptr;
   }
-  for (PyObject* hook : {fresh.dumps_slow, fresh.loads, fresh.dumps, fresh.crash_error, fresh.raise_error, fresh.ray_error,
-                         fresh.timeout_error, fresh.store_full, fresh.lost_error, fresh.auto_init, fresh.unpickle_error, fresh.unread_error}) {
+  for (PyObject* hook :
+       {fresh.dumps_slow, fresh.loads, fresh.dumps, fresh.crash_error, fresh.raise_error, fresh.ray_error, fresh.timeout_error,
+        fresh.store_full, fresh.lost_error, fresh.auto_init, fresh.unpickle_error, fresh.unread_error}) {
     Py_INCREF(hook);  // for ever: set once per process
   }
   hooks = fresh;
@@ -242,6 +249,17 @@ PyObject* workers_needed(PyObject*, PyObject*) {
   domain.header().scheduler.doorbell_rung.store_ordered(0);
   Transaction transaction(domain.lock);
   return Py_BuildValue("(II)", domain.scheduler.workers_needed(), domain.header().scheduler.worker_count.get());
+}
+
+// _trim_wanted(): whether the tables hold pages worth giving back.
+PyObject* trim_wanted(PyObject*, PyObject*) {
+  return PyBool_FromLong(session != nullptr && session->domain.header().scheduler.trim_wanted.load_relaxed() != 0);
+}
+
+// _trim(): gives the pages of emptied tables back to the system; returns how many bytes.
+PyObject* trim(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  return PyLong_FromUnsignedLongLong(session->domain.trim());
 }
 
 // _recover(pid, status): puts right what a dead process left; True when it had a row.
@@ -303,11 +321,11 @@ PyObject* statistics(PyObject*, PyObject*) {
   flush_releases_now();
   Domain& domain = session->domain;
   scheduler::SchedulerHeader& shared = domain.header().scheduler;
-  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K}", "objects", domain.objects.slots.used_count(), "tasks",
-                       domain.scheduler.tasks.used_count(), "queued", domain.scheduler.queued_count(), "workers",
-                       shared.worker_count.get(), "idle_workers", shared.idle_count.get(), "running", shared.running_count.get(),
-                       "finished", static_cast<unsigned long long>(shared.finished_count.get()), "used_bytes",
-                       static_cast<unsigned long long>(domain.heap.used_bytes()), "capacity_bytes",
+  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K}", "objects", domain.objects.slots.used_count(),
+                       "tasks", domain.scheduler.tasks.used_count(), "queued", domain.scheduler.queued_count(), "workers",
+                       shared.worker_count.get(), "idle_workers", shared.idle_count.get(), "running",
+                       shared.running_count.get(), "finished", static_cast<unsigned long long>(shared.finished_count.get()),
+                       "used_bytes", static_cast<unsigned long long>(domain.heap.used_bytes()), "capacity_bytes",
                        static_cast<unsigned long long>(domain.heap.capacity_bytes()), "control_resident_bytes",
                        static_cast<unsigned long long>(domain.control_resident_bytes()), "repairs",
                        static_cast<unsigned long long>(domain.lock.block().repair_count.load_relaxed()), "contended",
@@ -335,8 +353,11 @@ PyMethodDef methods[] = {
     {"_set_doorbell", set_doorbell, METH_VARARGS, nullptr},
     {"_set_resources", set_resources, METH_VARARGS, nullptr},
     {"_find_shape", find_shape, METH_VARARGS, nullptr},
-    {"_configure_hooks", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(configure_hooks)), METH_VARARGS | METH_KEYWORDS, nullptr},
+    {"_configure_hooks", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(configure_hooks)), METH_VARARGS | METH_KEYWORDS,
+     nullptr},
     {"_workers_needed", workers_needed, METH_NOARGS, nullptr},
+    {"_trim_wanted", trim_wanted, METH_NOARGS, nullptr},
+    {"_trim", trim, METH_NOARGS, nullptr},
     {"_recover", recover, METH_VARARGS, nullptr},
     {"_sweep", sweep, METH_NOARGS, nullptr},
     {"_processes", list_processes, METH_NOARGS, nullptr},

@@ -24,20 +24,20 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
     domain.perform(wakes);
   }
   MINIRAY_FAULT_POINT("recovery.lease_done");
-  for (Index group = 1; group < domain.waits.groups.high_water(); ++group) {
-    if (domain.waits.groups[group].owner.get() != dead.packed()) continue;
+  domain.waits.groups.for_each_used([&](Index group) {
     for (bool more = true; more;) {
       Transaction transaction(domain.lock);
       if (domain.waits.groups[group].owner.get() != dead.packed()) break;
       more = domain.waits.end_group_step(transaction, domain.objects, group);
     }
-  }
+  });
   MINIRAY_FAULT_POINT("recovery.groups_done");
   for (bool more = true; more;) {
     Transaction transaction(domain.lock);
     more = domain.objects.drop_rows(transaction, entry, dead, 64);
   }
   domain.reclaim();
+  domain.finish_trim_of(dead);
   MINIRAY_FAULT_POINT("recovery.rows_done");
   if (entry.spinning.exchange_ordered(0) != 0) domain.header().scheduler.spinners.fetch_sub_ordered(1);
   domain.processes.free(dead);

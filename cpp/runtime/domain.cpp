@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <vector>
 
 namespace miniray::runtime {
 
@@ -21,28 +22,35 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
     end = round_up(end + size, kPage);
     return offset;
   };
-  const auto place_table = [&](shm::SlotTableHeader& table, std::uint32_t capacity, std::uint64_t record) {
+  const auto place_chunks = [&](shm::SlotTableHeader& table, std::uint32_t capacity, std::uint64_t record) {
     table.capacity = capacity + 1;
+    table.chunk_count = shm::chunk_count(capacity, record);
+    table.chunks_offset = place(table.chunk_count * sizeof(shm::SlotChunk));
+  };
+  const auto place_records = [&](shm::SlotTableHeader& table, std::uint64_t record) {
     table.offset = place(std::uint64_t{table.capacity} * record);
-    table.backed.store_relaxed(1);
-    Transaction::init(table.high_water, 1);
   };
   header.lock_offset = place(sizeof(shm::LockBlock));
   header.processes.capacity = config.process_capacity + 1;
   header.processes.offset = place(std::uint64_t{header.processes.capacity} * sizeof(ProcessEntry));
   header.processes.high_water.store_relaxed(1);
   store::ObjectTableHeader& objects = header.objects;
+  const std::uint64_t nodes = 2ULL * config.object_capacity;
+  // What must have pages from the start lies before the records.
+  place_chunks(objects.slots, config.object_capacity, sizeof(store::ObjectEntry));
+  place_chunks(header.scheduler.tasks, config.task_capacity, sizeof(scheduler::TaskEntry));
+  place_chunks(header.waits.nodes, static_cast<std::uint32_t>(nodes < 0xFFFFFFF0 ? nodes : 0xFFFFFFF0),
+               sizeof(scheduler::WaitNode));
+  place_chunks(header.waits.groups, 16 * config.process_capacity, sizeof(scheduler::WaitGroup));
   objects.bucket_count = std::bit_ceil(config.object_capacity);
-  place_table(objects.slots, config.object_capacity, sizeof(store::ObjectEntry));
+  place_records(objects.slots, sizeof(store::ObjectEntry));
   objects.row_bytes = round_up(config.object_capacity / 8 + 9, kPage);
   objects.hold_rows_offset = place(header.processes.capacity * objects.row_bytes);
   objects.pin_rows_offset = place(header.processes.capacity * objects.row_bytes);
   objects.buckets_offset = place(std::uint64_t{objects.bucket_count} * sizeof(Index));
-  place_table(header.scheduler.tasks, config.task_capacity, sizeof(scheduler::TaskEntry));
-  const std::uint64_t nodes = 2ULL * config.object_capacity;
-  place_table(header.waits.nodes, static_cast<std::uint32_t>(nodes < 0xFFFFFFF0 ? nodes : 0xFFFFFFF0),
-              sizeof(scheduler::WaitNode));
-  place_table(header.waits.groups, 16 * config.process_capacity, sizeof(scheduler::WaitGroup));
+  place_records(header.scheduler.tasks, sizeof(scheduler::TaskEntry));
+  place_records(header.waits.nodes, sizeof(scheduler::WaitNode));
+  place_records(header.waits.groups, sizeof(scheduler::WaitGroup));
   header.heap.page_count = config.heap_bytes / kPage + 1;
   header.heap.rows_offset = place(header.heap.page_count * sizeof(store::PageRow));
   header.heap.backed_pages.store_relaxed(1);
@@ -99,7 +107,7 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     platform::close_descriptor(control_file);
     return fail(system_failure(heap_file));
   }
-  // What is written before anyone attaches: the header, the lock, the process rows, the hash buckets as they come.
+  // What is written before anyone attaches: the header, the lock, the process rows, the chunks of the tables; and the hash buckets.
   const std::uint64_t first_bytes = plan.objects.slots.offset;
   int error = platform::reserve_pages(control_file, 0, first_bytes);
   if (error == 0) {
@@ -241,9 +249,9 @@ void Domain::wire() noexcept {
   processes = ProcessTable(region_, &found.processes);
   lock = shm::Lock(region_, reinterpret_cast<shm::LockBlock*>(region_ + found.lock_offset), &processes);
   heap = PageHeap(region_, &found.heap, control_file_, heap_file_, found.heap_file_offset);
-  objects = ObjectTable(region_, &found.objects, &heap, heap_write_, heap_read_, control_file_, 0);
-  objects.set_file(control_file_, 0);
-  waits = WaitTable(region_, &found.waits, control_file_, 0);
+  shm::Atomic<std::uint32_t>* trim_wanted = &found.scheduler.trim_wanted;
+  objects = ObjectTable(region_, &found.objects, &heap, heap_write_, heap_read_, control_file_, 0, trim_wanted);
+  waits = WaitTable(region_, &found.waits, control_file_, 0, trim_wanted);
   scheduler = Scheduler(region_, &found.scheduler, &objects, &waits, &processes, control_file_, 0);
 }
 
@@ -327,10 +335,36 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage) noex
 }
 
 int Domain::ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept {
-  if (const int error = objects.slots.ensure_backed(object_count); error != 0) return error;
-  if (const int error = scheduler.tasks.ensure_backed(task_count); error != 0) return error;
-  if (const int error = waits.groups.ensure_backed(1); error != 0) return error;
-  return waits.nodes.ensure_backed(node_count);
+  if (const int error = objects.slots.ensure_backed(lock, object_count); error != 0) return error;
+  if (const int error = scheduler.tasks.ensure_backed(lock, task_count); error != 0) return error;
+  if (const int error = waits.groups.ensure_backed(lock, 1); error != 0) return error;
+  return waits.nodes.ensure_backed(lock, node_count);
+}
+
+std::uint64_t Domain::trim() noexcept {
+  scheduler::SchedulerHeader& found = header().scheduler;
+  std::uint32_t nobody = 0;
+  if (!found.trimmer.compare_exchange(nobody, self_.packed())) return 0;
+  found.trim_wanted.store_ordered(0);
+  const std::uint64_t bytes =
+      objects.slots.trim(lock) + scheduler.tasks.trim(lock) + waits.nodes.trim(lock) + waits.groups.trim(lock);
+  found.trimmer.store_ordered(0);
+  return bytes;
+}
+
+void Domain::finish_trim_of(ProcessId dead) noexcept {
+  scheduler::SchedulerHeader& found = header().scheduler;
+  if (found.trimmer.load_ordered() != dead.packed()) return;
+  objects.slots.finish_returns(lock);
+  scheduler.tasks.finish_returns(lock);
+  waits.nodes.finish_returns(lock);
+  waits.groups.finish_returns(lock);
+  found.trimmer.store_ordered(0);
+}
+
+void Domain::tell_of_trim() noexcept {
+  std::uint32_t wanted = 1;
+  if (header().scheduler.trim_wanted.compare_exchange(wanted, 2)) platform::ring_doorbell(doorbell_);
 }
 
 void Domain::perform(const Wakes& wakes) noexcept {
@@ -346,6 +380,8 @@ void Domain::perform(const Wakes& wakes) noexcept {
     found.arrivals.fetch_add_ordered(1);
     if (found.arrival_waiters.load_ordered() != 0) platform::wake_word(found.arrivals.address(), 1);
   }
+  if (found.trim_wanted.load_relaxed() == 1) [[unlikely]]
+    tell_of_trim();
 }
 
 void Domain::wake_everyone() noexcept {
@@ -358,16 +394,22 @@ void Domain::reclaim() noexcept {
     Transaction transaction(lock);
     (void)objects.reclaim_step(transaction);
   }
+  if (header().scheduler.trim_wanted.load_relaxed() == 1) [[unlikely]]
+    tell_of_trim();
 }
 
-const char* Domain::validate() noexcept {
+const char* Domain::validate() {
+  std::vector<std::uint32_t> references(objects.slots.capacity() + 1);
+  std::vector<std::uint32_t> pins(references.size());
   lock.acquire();
   const char* fault = heap.validate();
-  const auto references = [](void* context, Index object) { return static_cast<Scheduler*>(context)->references_on(object); };
   if (fault == nullptr) fault = waits.nodes.validate();
   if (fault == nullptr) fault = waits.groups.validate();
   if (fault == nullptr) fault = scheduler.validate();
-  if (fault == nullptr && scheduler.tasks.used_count() <= 4096) fault = objects.validate(processes, references, &scheduler);
+  if (fault == nullptr) {
+    scheduler.count_references(references.data());
+    fault = objects.validate(processes, references.data(), pins.data());
+  }
   lock.release();
   return fault;
 }

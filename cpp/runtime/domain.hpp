@@ -117,6 +117,9 @@ class Domain {
 
   // Reserves memory for that many more rows of each kind, outside the lock. 0 or -errno.
   [[nodiscard]] int ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept;
+  // Gives pages of emptied tables back to the system; returns how many bytes. The supervisor's work.
+  std::uint64_t trim() noexcept;
+  void finish_trim_of(ProcessId dead) noexcept;
   // Wakes whom a finished section listed. Outside the lock.
   void perform(const Wakes& wakes) noexcept;
   void wake_everyone() noexcept;
@@ -124,7 +127,7 @@ class Domain {
   void reclaim() noexcept;
   void set_doorbell(platform::Descriptor doorbell) noexcept { doorbell_ = doorbell; }
 
-  [[nodiscard]] const char* validate() noexcept;
+  [[nodiscard]] const char* validate();
 
   shm::Lock lock;
   ProcessTable processes;
@@ -137,6 +140,7 @@ class Domain {
   [[nodiscard]] DomainFailure map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept;
   [[nodiscard]] DomainFailure join(ProcessKind kind) noexcept;
   void wire() noexcept;
+  void tell_of_trim() noexcept;
 
   std::byte* region_ = nullptr;
   std::byte* heap_write_ = nullptr;

@@ -462,9 +462,7 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
 const char* Scheduler::validate() const noexcept {
   if (const char* fault = tasks.validate(); fault != nullptr) return fault;
   std::uint32_t queued = 0;
-  for (Index task = 1; task < tasks.high_water(); ++task) {
-    if (tasks[task].state.get() == as_word(TaskState::kQueued)) ++queued;
-  }
+  tasks.for_each_used([&](Index task) { queued += tasks[task].state.get() == as_word(TaskState::kQueued) ? 1U : 0U; });
   std::uint32_t listed = 0;
   for (Index index = 0; index < header_->resources.shape_count.get(); ++index) {
     const Shape& queue = shape(index);
@@ -516,16 +514,14 @@ const char* Scheduler::validate() const noexcept {
   return chained == idle ? nullptr : "scheduler: an idle worker is not in the idle list";
 }
 
-std::uint32_t Scheduler::references_on(Index object) const noexcept {
-  std::uint32_t count = 0;
-  for (Index task = 1; task < tasks.high_water(); ++task) {
+void Scheduler::count_references(std::uint32_t* counts) const noexcept {
+  tasks.for_each_used([&](Index task) {
     const TaskEntry& entry = tasks[task];
-    if (entry.is_free()) continue;
-    count += (entry.function.get() == object ? 1U : 0U) + (entry.arguments.get() == object ? 1U : 0U);
+    ++counts[entry.function.get()];
+    ++counts[entry.arguments.get()];  // kNone counts for nobody
     const auto* pairs = reinterpret_cast<const std::uint32_t*>(entry.inline_bytes);
-    for (std::uint32_t i = 0; i < entry.inline_references.get(); ++i) count += pairs[2 * i] == object ? 1U : 0U;
-  }
-  return count;
+    for (std::uint32_t i = 0; i < entry.inline_references.get(); ++i) ++counts[pairs[2 * i]];
+  });
 }
 
 }  // namespace miniray::scheduler

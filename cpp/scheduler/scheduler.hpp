@@ -28,6 +28,8 @@ struct SchedulerHeader {
   Atomic<std::uint32_t> arrival_waiters;
   Atomic<std::uint32_t> doorbell_rung;  // the supervisor has been rung and has not looked yet
   Atomic<std::uint32_t> spinners;       // processes that spin for work or a result
+  Atomic<std::uint32_t> trim_wanted;    // 1: tables hold more empty chunks than are worth keeping; 2: the supervisor knows
+  Atomic<std::uint32_t> trimmer;        // ProcessId, packed, of who gives chunks back; 0: nobody
 };
 
 // How a process ended, for the error that its task's callers get.
@@ -56,7 +58,7 @@ class Scheduler {
   Scheduler() = default;
   Scheduler(std::byte* region, SchedulerHeader* header, ObjectTable* objects, WaitTable* waits,
             process::ProcessTable* processes, platform::Descriptor file, std::uint64_t file_offset) noexcept
-      : tasks(region, &header->tasks, file, file_offset),
+      : tasks(region, &header->tasks, file, file_offset, &header->trim_wanted),
         header_(header),
         objects_(objects),
         waits_(waits),
@@ -94,7 +96,8 @@ class Scheduler {
   void repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;   // the call is to be tried again
   void begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;  // inside get or wait: CPU given back
   void end_blocked(Transaction& transaction, ProcessId worker) noexcept;
-  void return_lease(Transaction& transaction, ProcessId worker) noexcept;  // not begun: back to the front of its queue; worker idle
+  void return_lease(Transaction& transaction,
+                    ProcessId worker) noexcept;  // not begun: back to the front of its queue; worker idle
   [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker) noexcept;  // idle worker leaves; false: it has a lease
   void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept;
   [[nodiscard]] std::uint32_t workers_needed() const noexcept;  // under the lock: queued tasks that fit and have no idle worker
@@ -102,8 +105,8 @@ class Scheduler {
   void dispatch(Transaction& transaction, Wakes& wakes) noexcept;
 
   [[nodiscard]] const char* validate() const noexcept;
-  // How many references tasks hold on each object, for ObjectTable::validate.
-  [[nodiscard]] std::uint32_t references_on(Index object) const noexcept;
+  // Adds what tasks hold to counts[object], for ObjectTable::validate.
+  void count_references(std::uint32_t* counts) const noexcept;
 
  private:
   void make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes) noexcept;

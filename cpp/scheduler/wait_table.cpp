@@ -74,9 +74,7 @@ void WaitTable::wake_group(Index group) noexcept {
 }
 
 void WaitTable::wake_all_groups() noexcept {
-  for (Index group = 1; group < groups.high_water(); ++group) {
-    if (!groups[group].is_free()) wake_group(group);
-  }
+  groups.for_each_used([this](Index group) { wake_group(group); });
 }
 
 }  // namespace miniray::scheduler

@@ -81,8 +81,10 @@ struct Wakes {
 class WaitTable {
  public:
   WaitTable() = default;
-  WaitTable(std::byte* region, WaitTableHeader* header, platform::Descriptor file, std::uint64_t file_offset) noexcept
-      : nodes(region, &header->nodes, file, file_offset), groups(region, &header->groups, file, file_offset) {}
+  WaitTable(std::byte* region, WaitTableHeader* header, platform::Descriptor file, std::uint64_t file_offset,
+            Atomic<std::uint32_t>* trim_wanted) noexcept
+      : nodes(region, &header->nodes, file, file_offset, trim_wanted),
+        groups(region, &header->groups, file, file_offset, trim_wanted) {}
 
   shm::SlotTable<WaitNode> nodes;
   shm::SlotTable<WaitGroup> groups;

@@ -1,15 +1,17 @@
-// shm/slot_table.hpp - a table of equal records with a free list, sparse until
-// used.
+// shm/slot_table.hpp - a table of equal records with free lists: sparse until used, and given back when it has emptied.
 //
-// Invariants  S1 record 0 is never handed out; records above high_water were
-// never used.
-//             S2 truth: each record's own state word. Derived: free_head, the
-//             chain through next_free(), used_count, high_water. S3 records
-//             below `backed` have pages reserved, so touching them cannot fail;
-//             take() stays below it.
-// Crash       take and put are journaled; backing is raised outside the lock,
-// and doing it twice is harmless. A record type R has: Cell<uint32_t> next_free
-// (meaningful only while free) and bool is_free() const.
+// Invariants  S1 record 0 is never handed out. The table is cut into chunks of kChunkBytes; the first `fresh` records of a chunk have
+//                been handed out since the chunk was last backed.
+//             S2 truth: each record's own state word; a chunk's `phase`, `fresh`, `returns`, `generation_floor`. Derived: a chunk's
+//                free list and used_count, the list of open chunks, empty_count.
+//             S3 records of a chunk in phase kBacked have pages reserved, so touching them cannot fail. In another phase nobody
+//                touches them: reading a hole would allocate.
+//             S4 the open list holds exactly the backed chunks that have a free record.
+// Returning   trim() takes an empty chunk out of use (kReturning, under the lock), gives its pages back (a system call, no lock),
+//             and lets it be backed again (kUnbacked). Generations must not start over: generation_floor outlives the pages.
+// Crash       take, put and each step of trim are journaled. Backing happens outside the lock, and twice is harmless; `returns` tells
+//             a backer that the chunk was returned meanwhile. A trimmer that dies is followed up by finish_returns().
+//             A record type R has: Cell<uint32_t> next_free (meaningful only while free), bool is_free() const, all zero is free.
 #pragma once
 
 #include "platform/platform.hpp"
@@ -17,128 +19,326 @@
 
 namespace miniray::shm {
 
-struct SlotTableHeader {
-  Cell<Index> free_head;
-  Cell<Index> high_water;  // 1 + the largest index ever used; starts at 1
+enum class ChunkPhase : std::uint32_t { kUnbacked = 0, kBacked = 1, kReturning = 2 };
+
+struct SlotChunk {
+  Cell<std::uint32_t> phase;
+  Cell<std::uint32_t> fresh;
   Cell<std::uint32_t> used_count;
-  Atomic<std::uint32_t> backed;
-  std::uint32_t capacity;  // largest index + 1
-  std::uint32_t padding;
-  std::uint64_t offset;  // of record 0, from the region's start
+  Cell<Index> free_head;
+  Cell<Index> next_open;  // chunk number + 1
+  Cell<Index> previous_open;
+  Cell<std::uint32_t> returns;           // how often its pages were given back
+  Cell<std::uint32_t> generation_floor;  // records that read as zero start with this generation
 };
-static_assert(kShareable<SlotTableHeader> && sizeof(SlotTableHeader) == 32);
+
+struct SlotTableHeader {
+  Cell<Index> open_head;            // chunk number + 1
+  Cell<std::uint32_t> empty_count;  // backed chunks without a used record
+  std::uint32_t capacity;           // largest index + 1
+  std::uint32_t chunk_count;
+  std::uint64_t offset;         // of record 0, from the region's start
+  std::uint64_t chunks_offset;  // of the SlotChunks
+};
+static_assert(kShareable<SlotTableHeader> && sizeof(SlotTableHeader) == 32 && kShareable<SlotChunk> && sizeof(SlotChunk) == 32);
+
+inline constexpr std::uint32_t kChunkBytes = 256U << 10;
+inline constexpr std::uint32_t kSpareChunks = 4;  // empty chunks that stay backed, for the next burst
+
+// How many chunks a table of that capacity has; the layout needs it.
+[[nodiscard]] constexpr std::uint32_t chunk_count(std::uint32_t capacity, std::uint64_t record_bytes) noexcept {
+  const std::uint64_t rows = kChunkBytes / record_bytes;
+  return static_cast<std::uint32_t>((std::uint64_t{capacity} + 1 + rows - 1) / rows);
+}
 
 template <class R>
 class SlotTable {
-  static_assert(kShareable<R>);
-  static constexpr std::uint32_t kBackingStepBytes = 1U << 20;
+  static_assert(kShareable<R> && kChunkBytes % sizeof(R) == 0);
   static constexpr std::uint32_t kSpareRecords = 64;
 
  public:
+  static constexpr std::uint32_t kChunkRows = kChunkBytes / sizeof(R);
+
   SlotTable() = default;
-  SlotTable(std::byte* region, SlotTableHeader* header, platform::Descriptor file, std::uint64_t file_offset) noexcept
-      : header_(header), records_(reinterpret_cast<R*>(region + header->offset)), file_(file), file_offset_(file_offset) {}
+  // `trim_wanted` is set to 1 when more chunks are empty than are worth keeping.
+  SlotTable(std::byte* region, SlotTableHeader* header, platform::Descriptor file, std::uint64_t file_offset,
+            Atomic<std::uint32_t>* trim_wanted) noexcept
+      : header_(header),
+        chunks_(reinterpret_cast<SlotChunk*>(region + header->chunks_offset)),
+        records_(reinterpret_cast<R*>(region + header->offset)),
+        trim_wanted_(trim_wanted),
+        file_(file),
+        file_offset_(file_offset) {}
 
   [[nodiscard]] R& operator[](Index index) const noexcept {
     MINIRAY_CHECK(index != kNone && index < header_->capacity);
     return records_[index];
   }
-  // For indices read from shared memory or from outside.
-  [[nodiscard]] bool is_valid_index(Index index) const noexcept { return index != kNone && index < header_->high_water.get(); }
+  // For indices read from shared memory or from outside; under the lock, so that the chunk stays.
+  [[nodiscard]] bool is_valid_index(Index index) const noexcept {
+    return index != kNone && index < header_->capacity && index % kChunkRows < chunks_[index / kChunkRows].fresh.get();
+  }
   [[nodiscard]] Index index_of(const R& record) const noexcept { return static_cast<Index>(&record - records_); }
   [[nodiscard]] std::uint32_t capacity() const noexcept { return header_->capacity - 1; }
-  [[nodiscard]] std::uint32_t used_count() const noexcept { return header_->used_count.get(); }
-  [[nodiscard]] Index high_water() const noexcept { return header_->high_water.get(); }
   [[nodiscard]] SlotTableHeader& header() const noexcept { return *header_; }
-
-  // Reserves pages for `count` more records, outside the lock. 0, or -errno of
-  // the reservation.
-  [[nodiscard]] int ensure_backed(std::uint32_t count) noexcept {
-    std::uint32_t backed = header_->backed.load_acquire();
-    if (backed >= header_->capacity || backed - header_->high_water.get() >= count + kSpareRecords) [[likely]]
-      return 0;
-    return back_more(count);
+  [[nodiscard]] std::uint32_t generation_floor(Index index) const noexcept {
+    return chunks_[index / kChunkRows].generation_floor.get() + 1;
+  }
+  // Sums over the chunks: for statistics.
+  [[nodiscard]] std::uint32_t used_count() const noexcept {
+    std::uint32_t used = 0;
+    for (std::uint32_t i = 0; i < header_->chunk_count; ++i) {
+      if (phase(i) == ChunkPhase::kBacked) used += chunks_[i].used_count.get() - first_used(i);
+    }
+    return used;
+  }
+  // Calls visit(index) for each used record. Under the lock, or on what the caller knows to stay.
+  template <class Visit>
+  void for_each_used(Visit visit) const {
+    for (std::uint32_t i = 0; i < header_->chunk_count; ++i) {
+      const Index begin = i * kChunkRows;
+      const std::uint32_t fresh = chunks_[i].fresh.get();
+      for (Index index = begin; index < begin + fresh; ++index) {
+        if (index != kNone && !records_[index].is_free()) visit(index);
+      }
+    }
   }
 
-  // kNone when nothing is free below `backed`: the caller leaves the section,
-  // calls ensure_backed and tries again, or reports a full table when
-  // is_full().
+  // Reserves pages until `count` more records can be taken, outside the lock. 0 (also when the table is full), or -errno.
+  [[nodiscard]] int ensure_backed(Lock& lock, std::uint32_t count) noexcept {
+    const Index open = header_->open_head.get();
+    if (open != kNone && kChunkRows - chunks_[open - 1].used_count.get() >= count + kSpareRecords) [[likely]]
+      return 0;
+    return back_more(lock, count);
+  }
+
+  // kNone when no backed chunk has a free record: the caller leaves the section, and calls ensure_backed to try again unless is_full().
   [[nodiscard]] Index take(Transaction& transaction) noexcept {
-    Index index = header_->free_head.get();
+    const Index open = header_->open_head.get();
+    if (open == kNone) return kNone;
+    SlotChunk& chunk = chunks_[open - 1];
+    Index index = chunk.free_head.get();
     if (index != kNone) {
-      transaction.set(header_->free_head, records_[index].next_free.get());
+      transaction.set(chunk.free_head, records_[index].next_free.get());
     } else {
-      index = header_->high_water.get();
-      if (index >= header_->backed.load_acquire()) return kNone;
-      transaction.set(header_->high_water, index + 1);
+      const std::uint32_t fresh = chunk.fresh.get();
+      index = (open - 1) * kChunkRows + fresh;
+      transaction.set(chunk.fresh, fresh + 1);
     }
-    transaction.add(header_->used_count, 1);
+    const std::uint32_t used = chunk.used_count.get();
+    transaction.set(chunk.used_count, used + 1);
+    if (used == first_used(open - 1)) [[unlikely]]
+      transaction.add(header_->empty_count, static_cast<std::uint32_t>(-1));
+    if (used + 1 == rows(open - 1)) [[unlikely]]
+      close(transaction, open - 1);
     return index;
   }
   // The caller has already set the record's state word to free.
   void put(Transaction& transaction, Index index) noexcept {
-    transaction.set(records_[index].next_free, header_->free_head.get());
-    transaction.set(header_->free_head, index);
-    transaction.add(header_->used_count, static_cast<std::uint32_t>(-1));
+    const std::uint32_t number = index / kChunkRows;
+    SlotChunk& chunk = chunks_[number];
+    transaction.set(records_[index].next_free, chunk.free_head.get());
+    transaction.set(chunk.free_head, index);
+    const std::uint32_t used = chunk.used_count.get();
+    transaction.set(chunk.used_count, used - 1);
+    if (used == rows(number)) [[unlikely]]
+      open(transaction, number);
+    if (used - 1 == first_used(number)) [[unlikely]] {
+      transaction.add(header_->empty_count, 1);
+      if (header_->empty_count.get() == kSpareChunks + 1) trim_wanted_->store_relaxed(1);
+    }
   }
   [[nodiscard]] bool is_full() const noexcept {
-    return header_->free_head.get() == kNone && header_->high_water.get() >= header_->capacity;
+    if (header_->open_head.get() != kNone) return false;
+    for (std::uint32_t i = 0; i < header_->chunk_count; ++i) {
+      if (phase(i) != ChunkPhase::kBacked) return false;
+    }
+    return true;
+  }
+
+  // Gives empty chunks back to the system, all but kSpareChunks; returns how many bytes. One process of a domain at a time, outside
+  // the lock.
+  std::uint64_t trim(Lock& lock) noexcept {
+    std::uint64_t bytes = 0;
+    for (std::uint32_t i = header_->chunk_count; i > 0; --i) {
+      const std::uint32_t number = i - 1;
+      if (phase(number) != ChunkPhase::kBacked || chunks_[number].used_count.get() != first_used(number)) continue;
+      {
+        Transaction transaction(lock);
+        SlotChunk& chunk = chunks_[number];
+        if (header_->empty_count.get() <= kSpareChunks) break;
+        if (phase(number) != ChunkPhase::kBacked || chunk.used_count.get() != first_used(number)) continue;
+        close(transaction, number);
+        transaction.set(chunk.phase, static_cast<std::uint32_t>(ChunkPhase::kReturning));
+        transaction.add(header_->empty_count, static_cast<std::uint32_t>(-1));
+      }
+      const std::uint32_t generation = largest_generation(number);
+      MINIRAY_FAULT_POINT("slot_table.returning");
+      (void)platform::discard_pages(file_, file_offset(number), size_bytes(number));
+      MINIRAY_FAULT_POINT("slot_table.returned");
+      end_return(lock, number, generation);
+      bytes += size_bytes(number);
+    }
+    return bytes;
+  }
+  // After a trimmer died: what it had taken out of use may be used again.
+  void finish_returns(Lock& lock) noexcept {
+    for (std::uint32_t i = 0; i < header_->chunk_count; ++i) {
+      // Some pages may be gone and some not: what is left of the records, or what was noted, is the largest generation.
+      if (phase(i) == ChunkPhase::kReturning) end_return(lock, i, largest_generation(i));
+    }
   }
 
   // Truth against derived, under the lock. nullptr, or what is wrong.
   [[nodiscard]] const char* validate() const noexcept {
-    const Index end = header_->high_water.get();
-    if (end == 0 || end > header_->capacity) return "slot table: high water out of range";
-    std::uint32_t used = 0;
-    for (Index index = 1; index < end; ++index) used += records_[index].is_free() ? 0U : 1U;
-    if (used != header_->used_count.get()) return "slot table: used count differs from states";
-    std::uint32_t free = 0;
-    for (Index index = header_->free_head.get(); index != kNone; index = records_[index].next_free.get()) {
-      if (index >= end) return "slot table: free list leaves the table";
-      if (!records_[index].is_free()) return "slot table: used record in the free list";
-      if (++free > end) return "slot table: free list has a cycle";
+    std::uint32_t open_count = 0;
+    std::uint32_t empty = 0;
+    for (std::uint32_t i = 0; i < header_->chunk_count; ++i) {
+      const SlotChunk& chunk = chunks_[i];
+      if (phase(i) != ChunkPhase::kBacked) {
+        if (chunk.fresh.get() > first_used(i) && phase(i) == ChunkPhase::kUnbacked)
+          return "slot table: records in a chunk without pages";
+        continue;
+      }
+      std::uint32_t used = first_used(i);
+      for (std::uint32_t row = first_used(i); row < chunk.fresh.get(); ++row)
+        used += records_[i * kChunkRows + row].is_free() ? 0U : 1U;
+      if (used != chunk.used_count.get()) return "slot table: used count differs from states";
+      std::uint32_t free = 0;
+      for (Index index = chunk.free_head.get(); index != kNone; index = records_[index].next_free.get()) {
+        if (index / kChunkRows != i || index % kChunkRows >= chunk.fresh.get()) return "slot table: free list leaves its chunk";
+        if (!records_[index].is_free()) return "slot table: used record in the free list";
+        if (++free > kChunkRows) return "slot table: free list has a cycle";
+      }
+      if (free + used != chunk.fresh.get()) return "slot table: a free record is missing from the free list";
+      open_count += used < rows(i) ? 1U : 0U;
+      empty += used == first_used(i) ? 1U : 0U;
     }
-    if (free + used + 1 != end) return "slot table: a free record is missing from the free list";
-    return nullptr;
+    if (empty != header_->empty_count.get()) return "slot table: count of empty chunks is wrong";
+    std::uint32_t listed = 0;
+    Index previous = kNone;
+    for (Index open = header_->open_head.get(); open != kNone; open = chunks_[open - 1].next_open.get()) {
+      if (open > header_->chunk_count || phase(open - 1) != ChunkPhase::kBacked)
+        return "slot table: a chunk without pages is open";
+      if (chunks_[open - 1].used_count.get() >= rows(open - 1)) return "slot table: a full chunk is open";
+      if (chunks_[open - 1].previous_open.get() != previous) return "slot table: the open list is torn";
+      if (++listed > open_count) return "slot table: the open list has a cycle";
+      previous = open;
+    }
+    return listed == open_count ? nullptr : "slot table: a chunk with free records is not open";
   }
-  // Derived from truth, under the lock; in steps, because a table may need more
-  // sets than a journal holds. A rebuild that is cut short leaves a valid
-  // shorter free list, and used_count set by its first step; the next rebuild
-  // starts over.
+  // Derived from truth, under the lock, in steps of one chunk. A rebuild that is cut short leaves shorter lists that are valid as far as
+  // they go; the next rebuild starts over.
   void rebuild(Transaction& transaction) noexcept {
-    const Index end = header_->high_water.get();
-    std::uint32_t used = 0;
-    for (Index index = 1; index < end; ++index) used += records_[index].is_free() ? 0U : 1U;
-    transaction.set(header_->free_head, kNone);
-    transaction.set(header_->used_count, used);
-    for (Index index = end; index > 1; --index) {
-      if (!records_[index - 1].is_free()) continue;
-      if (transaction.room() < 8) transaction.commit();
-      transaction.set(records_[index - 1].next_free, header_->free_head.get());
-      transaction.set(header_->free_head, index - 1);
-    }
+    transaction.set(header_->open_head, kNone);
+    transaction.set(header_->empty_count, 0);
+    for (std::uint32_t i = header_->chunk_count; i > 0; --i) rebuild_chunk(transaction, i - 1);
   }
 
  private:
-  [[gnu::noinline]] int back_more(std::uint32_t count) noexcept {
+  [[nodiscard]] ChunkPhase phase(std::uint32_t number) const noexcept {
+    return static_cast<ChunkPhase>(chunks_[number].phase.get());
+  }
+  // Record 0 is counted as used for ever, so that arithmetic is the same in all chunks.
+  [[nodiscard]] static std::uint32_t first_used(std::uint32_t number) noexcept { return number == 0 ? 1U : 0U; }
+  [[nodiscard]] std::uint32_t rows(std::uint32_t number) const noexcept {
+    const std::uint32_t left = header_->capacity - number * kChunkRows;
+    return left < kChunkRows ? left : kChunkRows;
+  }
+  [[nodiscard]] std::uint64_t size_bytes(std::uint32_t number) const noexcept {
+    return std::uint64_t{rows(number)} * sizeof(R);
+  }
+  [[nodiscard]] std::uint64_t file_offset(std::uint32_t number) const noexcept {
+    return file_offset_ + header_->offset + std::uint64_t{number} * kChunkBytes;
+  }
+
+  void open(Transaction& transaction, std::uint32_t number) noexcept {
+    const Index head = header_->open_head.get();
+    transaction.set(chunks_[number].next_open, head);
+    transaction.set(chunks_[number].previous_open, kNone);
+    if (head != kNone) transaction.set(chunks_[head - 1].previous_open, number + 1);
+    transaction.set(header_->open_head, number + 1);
+  }
+  void close(Transaction& transaction, std::uint32_t number) noexcept {
+    const Index next = chunks_[number].next_open.get();
+    const Index previous = chunks_[number].previous_open.get();
+    transaction.set(previous == kNone ? header_->open_head : chunks_[previous - 1].next_open, next);
+    if (next != kNone) transaction.set(chunks_[next - 1].previous_open, previous);
+  }
+
+  [[gnu::noinline]] int back_more(Lock& lock, std::uint32_t count) noexcept {
     for (;;) {
-      std::uint32_t backed = header_->backed.load_acquire();
-      const std::uint32_t high_water = header_->high_water.get();
-      if (backed >= header_->capacity || (backed > high_water && backed - high_water >= count + kSpareRecords)) return 0;
-      std::uint64_t wanted = std::uint64_t{backed} + count + kSpareRecords + kBackingStepBytes / sizeof(R);
-      if (wanted > header_->capacity) wanted = header_->capacity;
-      const std::uint64_t begin = header_->offset + std::uint64_t{backed} * sizeof(R);
-      const std::uint64_t end = header_->offset + wanted * sizeof(R);
-      const int error = platform::reserve_pages(file_, file_offset_ + begin, end - begin);
-      if (error != 0) return error;
-      std::uint32_t expected = backed;
-      (void)header_->backed.compare_exchange(expected,
-                                             static_cast<std::uint32_t>(wanted));  // someone else may have gone further
+      std::uint64_t free = 0;
+      // Without the lock the list may change under way; then the estimate is off, and take() has the last word.
+      std::uint32_t looks = 0;
+      for (Index open = header_->open_head.get(); open != kNone && open <= header_->chunk_count && looks < header_->chunk_count;
+           open = chunks_[open - 1].next_open.get(), ++looks) {
+        free += rows(open - 1) - chunks_[open - 1].used_count.get();
+        if (free >= std::uint64_t{count} + kSpareRecords) return 0;
+      }
+      std::uint32_t number = 0;
+      while (number < header_->chunk_count && phase(number) != ChunkPhase::kUnbacked) ++number;
+      if (number == header_->chunk_count) return 0;
+      SlotChunk& chunk = chunks_[number];
+      const std::uint32_t returns = chunk.returns.get();
+      if (const int error = platform::reserve_pages(file_, file_offset(number), size_bytes(number)); error != 0) return error;
+      Transaction transaction(lock);
+      if (phase(number) != ChunkPhase::kUnbacked || chunk.returns.get() != returns) continue;
+      transaction.set(chunk.phase, static_cast<std::uint32_t>(ChunkPhase::kBacked));
+      transaction.set(chunk.fresh, first_used(number));
+      transaction.set(chunk.used_count, first_used(number));
+      transaction.set(chunk.free_head, kNone);
+      transaction.add(header_->empty_count, 1);
+      open(transaction, number);
     }
   }
 
+  [[nodiscard]] std::uint32_t largest_generation(std::uint32_t number) const noexcept {
+    std::uint32_t largest = chunks_[number].generation_floor.get();
+    if constexpr (requires(R& record) { record.generation.get(); }) {
+      for (std::uint32_t row = first_used(number); row < chunks_[number].fresh.get(); ++row) {
+        const std::uint32_t generation = records_[number * kChunkRows + row].generation.get();
+        if (generation > largest) largest = generation;
+      }
+    }
+    return largest;
+  }
+  void end_return(Lock& lock, std::uint32_t number, std::uint32_t generation) noexcept {
+    Transaction transaction(lock);
+    SlotChunk& chunk = chunks_[number];
+    transaction.set(chunk.generation_floor, generation);
+    transaction.set(chunk.fresh, 0);
+    transaction.set(chunk.used_count, 0);
+    transaction.set(chunk.free_head, kNone);
+    transaction.add(chunk.returns, 1);
+    transaction.set(chunk.phase, static_cast<std::uint32_t>(ChunkPhase::kUnbacked));
+  }
+
+  void rebuild_chunk(Transaction& transaction, std::uint32_t number) noexcept {
+    SlotChunk& chunk = chunks_[number];
+    if (phase(number) != ChunkPhase::kBacked) return;
+    std::uint32_t used = first_used(number);
+    transaction.set(chunk.free_head, kNone);
+    for (std::uint32_t row = chunk.fresh.get(); row > first_used(number); --row) {
+      const Index index = number * kChunkRows + row - 1;
+      if (!records_[index].is_free()) {
+        ++used;
+        continue;
+      }
+      if (transaction.room() < 16) transaction.commit();
+      transaction.set(records_[index].next_free, chunk.free_head.get());
+      transaction.set(chunk.free_head, index);
+    }
+    if (transaction.room() < 16) transaction.commit();
+    transaction.set(chunk.used_count, used);
+    if (used < rows(number)) open(transaction, number);
+    if (used == first_used(number)) transaction.add(header_->empty_count, 1);
+  }
+
   SlotTableHeader* header_ = nullptr;
+  SlotChunk* chunks_ = nullptr;
   R* records_ = nullptr;
+  Atomic<std::uint32_t>* trim_wanted_ = nullptr;
   platform::Descriptor file_ = -1;
   std::uint64_t file_offset_ = 0;
 };

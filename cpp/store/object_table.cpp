@@ -36,7 +36,9 @@ Index ObjectTable::create(Transaction& transaction, ObjectState state, std::uint
   if (slot == kNone) return kNone;
   ObjectEntry& entry = slots[slot];
   transaction.set(entry.state, as_word(state));
-  if (entry.generation.get() == 0) transaction.set(entry.generation, 1);
+  if (const std::uint32_t floor = slots.generation_floor(slot); entry.generation.get() < floor) {
+    transaction.set(entry.generation, floor);
+  }
   Transaction::init(entry.references, 0);
   Transaction::init(entry.pins, 0);
   Transaction::init(entry.flags, flags);
@@ -282,7 +284,7 @@ PayloadView ObjectTable::view(Index slot) const noexcept {
 }
 
 ObjectTable::ReadResult ObjectTable::try_read(const shm::LockBlock& lock, ObjectKey key, PayloadView& result) const noexcept {
-  if (!slots.is_valid_index(key.slot)) return ReadResult::kGone;
+  if (key.slot == kNone || key.slot > slots.capacity()) return ReadResult::kGone;
   const ObjectEntry& entry = slots[key.slot];
   const std::uint32_t state = entry.state.get();
   if (entry.generation.get() != key.generation || state == as_word(ObjectState::kFree)) return ReadResult::kGone;
@@ -339,38 +341,54 @@ bool ObjectTable::evict_one(Transaction& transaction) noexcept {
 
 // --- truth and derived ---------------------------------------------------------------------------------------------
 
-const char* ObjectTable::validate(process::ProcessTable& processes, std::uint32_t (*task_references)(void*, Index),
-                                  void* context) const noexcept {
-  if (const char* fault = slots.validate(); fault != nullptr && !has_reclaimable()) return fault;
+void ObjectTable::count_bits(std::uint64_t rows_offset, Index process, std::uint32_t high_water,
+                             std::uint32_t* counts) const noexcept {
+  for (Index base = 0; base < high_water; base += 64) {
+    for (std::uint64_t word = row_word(rows_offset, process, base).get(); word != 0; word &= word - 1) {
+      ++counts[base + static_cast<Index>(std::countr_zero(word))];
+    }
+  }
+}
+
+const char* ObjectTable::validate(process::ProcessTable& processes, std::uint32_t* references,
+                                  std::uint32_t* pins) const noexcept {
+  if (const char* fault = slots.validate(); fault != nullptr) return fault;
   std::uint32_t cached = 0;
   for (Index slot = header_->oldest.get(); slot != kNone; slot = slots[slot].newer.get()) {
     if ((slots[slot].flags.get() & kCached) == 0 || slots[slot].current_state() != ObjectState::kSealed) {
       return "objects: the cached list holds an object that is not cached";
     }
-    if (++cached > slots.used_count()) return "objects: the cached list has a cycle";
+    if (++cached > header_->cached_count.get()) return "objects: the cached list has a cycle";
   }
   if (cached != header_->cached_count.get()) return "objects: the cached count differs from the list";
-  for (Index slot = 1; slot < slots.high_water(); ++slot) {
-    const ObjectEntry& entry = slots[slot];
-    if (entry.is_free() || entry.current_state() == ObjectState::kReclaiming) continue;
-    std::uint32_t holds = task_references != nullptr ? task_references(context, slot) : 0;
-    std::uint32_t pins = 0;
-    for (Index process = 1; process < processes.high_water(); ++process) {
-      if (slot < processes[process].hold_high_water.get()) {
-        holds += static_cast<std::uint32_t>(row_word(header_->hold_rows_offset, process, slot).get() >> (slot % 64) & 1);
-      }
-      if (slot < processes[process].pin_high_water.get()) {
-        pins += static_cast<std::uint32_t>(row_word(header_->pin_rows_offset, process, slot).get() >> (slot % 64) & 1);
-      }
-    }
-    if (pins != entry.pins.get()) return "objects: a pin count differs from the rows";
-    if (task_references != nullptr && holds != entry.references.get())
-      return "objects: a reference count differs from its holders";
-    if ((entry.flags.get() & kOutsideId) != 0 && find({entry.id_high.get(), entry.id_low.get()}).slot == kNone) {
-      return "objects: an outside id is missing from the index";
-    }
+  for (Index process = 1; process < processes.high_water(); ++process) {
+    count_bits(header_->hold_rows_offset, process, processes[process].hold_high_water.get(), references);
+    count_bits(header_->pin_rows_offset, process, processes[process].pin_high_water.get(), pins);
   }
-  return nullptr;
+  slots.for_each_used([&](Index slot) {
+    const std::uint32_t count = slots[slot].contained_count.get();
+    for (std::uint32_t i = 0; i < count; ++i) ++references[contained(slot, i).slot];
+  });
+  const char* fault = nullptr;
+  std::uint32_t reclaiming = 0;
+  slots.for_each_used([&](Index slot) {
+    const ObjectEntry& entry = slots[slot];
+    if (entry.current_state() == ObjectState::kReclaiming) {
+      ++reclaiming;
+    } else if (pins[slot] != entry.pins.get()) {
+      fault = "objects: a pin count differs from the rows";
+    } else if (references[slot] != entry.references.get()) {
+      fault = "objects: a reference count differs from its holders";
+    } else if ((entry.flags.get() & kOutsideId) != 0 && find({entry.id_high.get(), entry.id_low.get()}).slot != slot) {
+      fault = "objects: an outside id is missing from the index";
+    }
+  });
+  for (Index slot = header_->reclaim_head.get(); slot != kNone; slot = slots[slot].next_free.get()) {
+    if (slots[slot].current_state() != ObjectState::kReclaiming)
+      return "objects: the reclaim list holds an object that is in use";
+    if (reclaiming-- == 0) return "objects: the reclaim list has a cycle";
+  }
+  return fault != nullptr || reclaiming == 0 ? fault : "objects: an object to reclaim is not in the list";
 }
 
 }  // namespace miniray::store

@@ -87,14 +87,16 @@ class ObjectTable {
  public:
   ObjectTable() = default;
   ObjectTable(std::byte* region, ObjectTableHeader* header, PageHeap* heap, std::byte* heap_write, const std::byte* heap_read,
-              platform::Descriptor file, std::uint64_t file_offset) noexcept
-      : slots(region, &header->slots, file, file_offset),
+              platform::Descriptor file, std::uint64_t file_offset, shm::Atomic<std::uint32_t>* trim_wanted) noexcept
+      : slots(region, &header->slots, file, file_offset, trim_wanted),
         header_(header),
         region_(region),
         buckets_(reinterpret_cast<Cell<Index>*>(region + header->buckets_offset)),
         heap_(heap),
         heap_write_(heap_write),
-        heap_read_(heap_read) {}
+        heap_read_(heap_read),
+        file_(file),
+        file_offset_(file_offset) {}
 
   shm::SlotTable<ObjectEntry> slots;
 
@@ -145,7 +147,7 @@ class ObjectTable {
 
   // --- reading ------------------------------------------------------------------------------------------------------
   enum class ReadResult { kReady, kNotReady, kGone };
-  // Without the lock [O7]. The view stays valid as long as the caller keeps a reference (and, in the heap, a pin or hold).
+  // Without the lock [O7], of an object that this process holds. The view stays valid as long as the caller keeps a reference (and, in the heap, a pin or hold).
   [[nodiscard]] ReadResult try_read(const shm::LockBlock& lock, ObjectKey key, PayloadView& view) const noexcept;
   [[nodiscard]] PayloadView view(Index slot) const noexcept;
   [[nodiscard]] ObjectKey contained(Index slot, std::uint32_t position) const noexcept;
@@ -155,14 +157,16 @@ class ObjectTable {
   bool evict_one(Transaction& transaction) noexcept;          // least recently used without pins; false: none
   [[nodiscard]] std::uint32_t cached_count() const noexcept { return header_->cached_count.get(); }
 
-  // Truth against derived for what this table alone knows. `task_references(slot)` adds what the scheduler holds.
-  [[nodiscard]] const char* validate(process::ProcessTable& processes, std::uint32_t (*task_references)(void*, Index),
-                                     void* context) const noexcept;
+  // Truth against derived, under the lock, in time linear in rows, bits and contained references. `references` and `pins` have
+  // capacity + 1 elements; `references` comes in with what tasks hold.
+  [[nodiscard]] const char* validate(process::ProcessTable& processes, std::uint32_t* references,
+                                     std::uint32_t* pins) const noexcept;
 
  private:
   [[nodiscard]] Cell<std::uint64_t>& row_word(std::uint64_t rows_offset, Index process, Index slot) const noexcept {
     return *reinterpret_cast<Cell<std::uint64_t>*>(region_ + rows_offset + process * header_->row_bytes + slot / 64 * 8);
   }
+  void count_bits(std::uint64_t rows_offset, Index process, std::uint32_t high_water, std::uint32_t* counts) const noexcept;
   void list_append(Transaction& transaction, Index slot) noexcept;
   void list_remove(Transaction& transaction, Index slot) noexcept;
   void hash_remove(Transaction& transaction, Index slot) noexcept;
@@ -175,14 +179,6 @@ class ObjectTable {
   std::byte* heap_write_ = nullptr;
   const std::byte* heap_read_ = nullptr;
   platform::Descriptor file_ = -1;
-
- public:
-  void set_file(platform::Descriptor file, std::uint64_t offset) noexcept {
-    file_ = file;
-    file_offset_ = offset;
-  }
-
- private:
   std::uint64_t file_offset_ = 0;
 };
 

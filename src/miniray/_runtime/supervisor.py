@@ -1,7 +1,8 @@
 # _runtime/supervisor.py - the helper process: forks workers, sees deaths, puts right what the dead left.
 #
 # Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
-#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. No timeouts.
+#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. One
+#                timeout: a second after tables emptied.
 #             V3 all it knows can be found again in shared memory: a new supervisor adopts the living workers.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
@@ -16,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 from miniray import _miniray_core as core
@@ -23,6 +25,7 @@ from miniray._runtime import worker_main
 
 _KIND_WORKER = 3  # process_table.hpp ProcessKind
 _UNKNOWN_END = 0x7FFFFFFF
+_TRIM_SECONDS = 1.0
 _QUICK_DEATHS = 3  # workers that die before they took a row, in a row, until no more are started
 
 
@@ -55,8 +58,9 @@ class Supervisor:
                     self._watch(pid, is_child=False)
         for _ in range(self._config["pool_size"] - len(self._workers)):
             self._start_worker()
+        trim_at: float | None = None  # when to give memory back that came free, unless it is used again by then
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(None if trim_at is None else max(0.0, trim_at - time.monotonic()) * 1000):
                 if fd == self._driver_fd or (fd == self._socket.fileno() and not self._hear_driver()):
                     return
                 if fd == self._doorbell_fd:
@@ -64,6 +68,11 @@ class Supervisor:
                 elif fd in self._workers:
                     self._bury(fd)
             self._start_missing()
+            if trim_at is None:
+                trim_at = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
+            elif time.monotonic() >= trim_at:
+                core._trim()
+                trim_at = None
 
     def _hear_driver(self) -> bool:
         return bool(self._socket.recv(64))  # it only ever closes: the end
