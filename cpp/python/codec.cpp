@@ -18,8 +18,7 @@ constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcep
 // --- a read-only view of a sealed payload, which keeps the object ----------------------------------------------------
 
 struct ViewObject {
-  PyObject_HEAD
-  const char* data;
+  PyObject_HEAD const char* data;
   Py_ssize_t size;
   Index object;
   std::uint64_t epoch;
@@ -94,7 +93,8 @@ void Encoder::grow(std::size_t more) {
 }
 
 void Encoder::add_bytes(const void* data, std::size_t size) {
-  if (size_ + size > capacity_) [[unlikely]] grow(size);
+  if (size_ + size > capacity_) [[unlikely]]
+    grow(size);
   std::memcpy(data_ + size_, data, size);
   size_ += size;
 }
@@ -178,7 +178,8 @@ bool Encoder::add_pickled(PyObject* value) {
   PyObject* arguments[] = {value, protocol_five(), append.get()};
   Owned pickle(PyObject_Vectorcall(hooks.dumps, arguments, 1, dumps_keywords()));
   const bool by_name = pickle && PyBytes_GET_SIZE(pickle.get()) > 0 &&
-                       memmem(PyBytes_AS_STRING(pickle.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(pickle.get())), "__main__", 8) != nullptr;
+                       memmem(PyBytes_AS_STRING(pickle.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(pickle.get())),
+                              "__main__", 8) != nullptr;
   if (!pickle || by_name) {
     // What pickle refuses, or would send as a name that only this process knows.
     if (!pickle && !PyErr_ExceptionMatches(PyExc_Exception)) return false;

@@ -19,20 +19,20 @@ constexpr std::uint64_t kSurplusIdleNs = 2'000'000'000;
 
 struct Function {
   std::uint32_t generation = 0;
-  Owned callable;      // what runs
-  Owned name;          // str
-  Owned retry_on;      // None, True, or a tuple of exception types
-  Owned threads;       // OMP_NUM_THREADS for it, a str
+  Owned callable;  // what runs
+  Owned name;      // str
+  Owned retry_on;  // None, True, or a tuple of exception types
+  Owned threads;   // OMP_NUM_THREADS for it, a str
   std::uint64_t max_calls = 0;
   std::uint64_t calls = 0;
 };
 
 struct WorkerHooks {
-  Owned load_function;    // (bytes-like) -> (callable, retry_on, max_calls, OMP_NUM_THREADS)
-  Owned on_error;         // (name, exception, whether an argument was the error) -> exception to store
-  Owned before_task;      // (OMP_NUM_THREADS) -> None; only when the function changes
-  Owned after_output;     // () -> None: flush output
-  Owned unread_error;     // (exception) -> None: nobody waits for this error
+  Owned load_function;  // (bytes-like) -> (callable, retry_on, max_calls, OMP_NUM_THREADS)
+  Owned on_error;       // (name, exception, whether an argument was the error) -> exception to store
+  Owned before_task;    // (OMP_NUM_THREADS) -> None; only when the function changes
+  Owned after_output;   // () -> None: flush output
+  Owned unread_error;   // (exception) -> None: nobody waits for this error
 };
 
 std::unordered_map<Index, Function> functions;
@@ -42,8 +42,8 @@ std::uint32_t pool_size = 0;  // workers beyond this many leave when idle for lo
 struct Outcome {
   std::vector<std::unique_ptr<Encoder>> values;
   std::vector<bool> errors;
-  Owned error;            // what was stored, if it was one
-  bool unread = false;    // it was stored in an object that nobody refers to
+  Owned error;          // what was stored, if it was one
+  bool unread = false;  // it was stored in an object that nobody refers to
 };
 
 bool encode_error(Outcome& outcome, WorkerHooks& worker, Function* function, std::size_t count, bool is_dependency) {
@@ -54,7 +54,8 @@ bool encode_error(Outcome& outcome, WorkerHooks& worker, Function* function, std
   if (traceback != nullptr) (void)PyException_SetTraceback(value, traceback);
   Owned owned_type(type), owned_value(value), owned_traceback(traceback);
   Owned name(function != nullptr ? Py_NewRef(function->name.get()) : PyUnicode_FromString("unknown"));
-  Owned stored(PyObject_CallFunctionObjArgs(worker.on_error.get(), name.get(), value, is_dependency ? Py_True : Py_False, nullptr));
+  Owned stored(
+      PyObject_CallFunctionObjArgs(worker.on_error.get(), name.get(), value, is_dependency ? Py_True : Py_False, nullptr));
   if (!stored) return false;
   pickling_what = "error";
   outcome.error.reset(Py_NewRef(stored.get()));
@@ -88,7 +89,8 @@ Function* find_function(WorkerHooks& worker, ObjectKey key) {
   function.name.reset(PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(view.data) + 8, name_bytes, "replace"));
   std::uint64_t pickle_bytes = 0;
   std::memcpy(&pickle_bytes, view.data + start, sizeof(pickle_bytes));
-  Owned bytes(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(view.data) + start + 8, static_cast<Py_ssize_t>(pickle_bytes)));
+  Owned bytes(
+      PyBytes_FromStringAndSize(reinterpret_cast<const char*>(view.data) + start + 8, static_cast<Py_ssize_t>(pickle_bytes)));
   Owned loaded(bytes && function.name ? PyObject_CallOneArg(worker.load_function.get(), bytes.get()) : nullptr);
   if (!loaded) return nullptr;
   PyObject *callable = nullptr, *retry_on = nullptr, *threads = nullptr;
@@ -103,7 +105,8 @@ Function* find_function(WorkerHooks& worker, ObjectKey key) {
 }
 
 // The call's arguments as a vector for PyObject_Vectorcall. A dependency in error raises it.
-bool decode_arguments(const scheduler::TaskEntry& task, std::vector<Owned>& values, Owned& names, Py_ssize_t& positional, bool& is_dependency) {
+bool decode_arguments(const scheduler::TaskEntry& task, std::vector<Owned>& values, Owned& names, Py_ssize_t& positional,
+                      bool& is_dependency) {
   const Index object = task.arguments.get();
   const std::byte* base = task.inline_bytes + 8ULL * task.inline_references.get();
   std::uint64_t size = task.inline_bytes_used.get();
@@ -161,7 +164,8 @@ bool complete(Outcome& outcome) {
   const Index task = domain.own_entry().lease.get();
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   std::size_t position = 0;
-  for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get(), ++position) {
+  for (Index object = entry.first_result.get(); object != shm::kNone;
+       object = domain.objects[object].next_result.get(), ++position) {
     Encoder& encoder = *outcome.values[position];
     const std::uint64_t size = encoder.payload_size();
     if (size <= store::kInlineBytes) continue;
@@ -184,7 +188,8 @@ bool complete(Outcome& outcome) {
       if (transaction.room() < 1024) transaction.commit();
       domain.objects.add_contained(transaction, object, reference);
     }
-    domain.scheduler.seal(transaction, object, outcome.errors[position] ? store::ObjectState::kError : store::ObjectState::kSealed, wakes);
+    domain.scheduler.seal(transaction, object,
+                          outcome.errors[position] ? store::ObjectState::kError : store::ObjectState::kSealed, wakes);
     if (domain.objects[object].references.get() == 0) {
       outcome.unread = outcome.unread || outcome.errors[position];
       domain.objects.free(transaction, object);
@@ -204,7 +209,9 @@ bool complete(Outcome& outcome) {
 }
 
 bool wants_retry(const scheduler::TaskEntry& entry, const Function* function) {
-  if (function == nullptr || !PyErr_ExceptionMatches(PyExc_Exception) || entry.retries_left.get() == 0 || function->retry_on.get() == Py_None) return false;
+  if (function == nullptr || !PyErr_ExceptionMatches(PyExc_Exception) || entry.retries_left.get() == 0 ||
+      function->retry_on.get() == Py_None)
+    return false;
   if (function->retry_on.get() == Py_True) return true;
   if (!PyTuple_Check(function->retry_on.get())) return false;
   return PyErr_ExceptionMatches(function->retry_on.get()) != 0;
@@ -249,14 +256,17 @@ bool run_task(WorkerHooks& worker, bool& leave) {
         if (!items || PySequence_Fast_GET_SIZE(items.get()) != static_cast<Py_ssize_t>(result_count)) {
           PyErr_Clear();
           if (items) {
-            PyErr_Format(PyExc_ValueError, "Task returned %zd objects, but num_returns=%u.", PySequence_Fast_GET_SIZE(items.get()), result_count);
+            PyErr_Format(PyExc_ValueError, "Task returned %zd objects, but num_returns=%u.",
+                         PySequence_Fast_GET_SIZE(items.get()), result_count);
           } else {
-            PyErr_Format(PyExc_TypeError, "object of type '%s' has no len(): with num_returns=%u a task must return a sequence of that length",
+            PyErr_Format(PyExc_TypeError,
+                         "object of type '%s' has no len(): with num_returns=%u a task must return a sequence of that length",
                          Py_TYPE(result.get())->tp_name, result_count);
           }
         }
         for (Py_ssize_t i = 0; PyErr_Occurred() == nullptr && i < static_cast<Py_ssize_t>(result_count); ++i) {
-          if (!encode_result(outcome, PySequence_Fast_GET_ITEM(items.get(), i))) outcome.values.resize(0), outcome.errors.resize(0);
+          if (!encode_result(outcome, PySequence_Fast_GET_ITEM(items.get(), i)))
+            outcome.values.resize(0), outcome.errors.resize(0);
         }
       }
     }
@@ -302,8 +312,10 @@ bool run_task(WorkerHooks& worker, bool& leave) {
 
 // _run_worker(load_function, on_error, before_task, after_output, unread_error, pool_size): returns when the worker is to end.
 PyObject* run_worker(PyObject*, PyObject* args) {
-  PyObject *load_function = nullptr, *on_error = nullptr, *before_task = nullptr, *after_output = nullptr, *unread_error = nullptr;
-  if (!PyArg_ParseTuple(args, "OOOOOI", &load_function, &on_error, &before_task, &after_output, &unread_error, &pool_size)) return nullptr;
+  PyObject *load_function = nullptr, *on_error = nullptr, *before_task = nullptr, *after_output = nullptr,
+           *unread_error = nullptr;
+  if (!PyArg_ParseTuple(args, "OOOOOI", &load_function, &on_error, &before_task, &after_output, &unread_error, &pool_size))
+    return nullptr;
   WorkerHooks worker{Owned(Py_NewRef(load_function)), Owned(Py_NewRef(on_error)), Owned(Py_NewRef(before_task)),
                      Owned(Py_NewRef(after_output)), Owned(Py_NewRef(unread_error))};
   Domain& domain = session->domain;
@@ -346,7 +358,8 @@ PyObject* run_worker(PyObject*, PyObject* args) {
         outcome = runtime::wait_for_lease(domain, session->processors, kIdleSpinNs, deadline);
       }
       if (outcome == runtime::WaitOutcome::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
-      if (outcome == runtime::WaitOutcome::kTimedOut && domain.header().scheduler.worker_count.get() > pool_size && retire()) Py_RETURN_NONE;
+      if (outcome == runtime::WaitOutcome::kTimedOut && domain.header().scheduler.worker_count.get() > pool_size && retire())
+        Py_RETURN_NONE;
       if (outcome != runtime::WaitOutcome::kReady) continue;
     }
     if (!run_task(worker, leave)) return nullptr;

@@ -17,7 +17,8 @@ PyObject* rebuild_function = nullptr;
 ObjectRefObject* cast(PyObject* self) noexcept { return reinterpret_cast<ObjectRefObject*>(self); }
 
 void to_hex(const store::ObjectId& id, char (&text)[33]) noexcept {
-  std::snprintf(text, sizeof(text), "%016llx%016llx", static_cast<unsigned long long>(id.high), static_cast<unsigned long long>(id.low));
+  std::snprintf(text, sizeof(text), "%016llx%016llx", static_cast<unsigned long long>(id.high),
+                static_cast<unsigned long long>(id.low));
 }
 
 bool id_from_hex(const char* text, Py_ssize_t length, store::ObjectId& id) noexcept {
@@ -192,8 +193,7 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef properties[] = {{"id", id_property, nullptr, "The ObjectID this refers to.", nullptr}, {}};
-PyMemberDef members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(ObjectRefObject, weak_references), READONLY, nullptr}, {}};
+PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(ObjectRefObject, weak_references), READONLY, nullptr}, {}};
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>("ObjectRef(object_id=None)\n--\n\nNames an object, ready or not, and keeps it alive.")},
     {Py_tp_new, reinterpret_cast<void*>(new_ref)},
@@ -232,9 +232,12 @@ PyObject* make_object_ref(ObjectKey key) {
 
 bool check_object_ref(PyObject* ref) {
   const ObjectRefObject* self = cast(ref);
-  if (session != nullptr && self->epoch == epoch) [[likely]] return true;
+  if (session != nullptr && self->epoch == epoch) [[likely]]
+    return true;
   PyErr_Format(PyExc_ValueError,
-               "%R: its owner is unknown. The ref was made before the last miniray.shutdown(), in another program, or its object is gone", ref);
+               "%R: its owner is unknown. The ref was made before the last miniray.shutdown(), in another program, or its "
+               "object is gone",
+               ref);
   return false;
 }
 

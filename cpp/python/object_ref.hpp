@@ -9,8 +9,7 @@
 namespace miniray::python {
 
 struct ObjectRefObject {
-  PyObject_HEAD
-  store::ObjectId id;
+  PyObject_HEAD store::ObjectId id;
   std::uint64_t epoch;  // session that counts it; 0: a bare name (low-level module, or its session has ended)
   PyObject* weak_references;
 };

@@ -32,9 +32,10 @@ bool parse_deadline(PyObject* timeout, std::int64_t& deadline_ns) {
 }
 
 PyObject* raise_timeout(std::size_t missing) {
-  Owned text(PyUnicode_FromFormat("Get timed out: %zu of the requested objects are not ready yet. The refs stay usable: call get again, "
-                                  "with a longer timeout or without one.",
-                                  missing));
+  Owned text(PyUnicode_FromFormat(
+      "Get timed out: %zu of the requested objects are not ready yet. The refs stay usable: call get again, "
+      "with a longer timeout or without one.",
+      missing));
   if (text) PyErr_SetObject(hooks.timeout_error, text.get());
   return nullptr;
 }
@@ -127,8 +128,10 @@ PyObject* get(PyObject*, PyObject* const* arguments, Py_ssize_t count, PyObject*
     return get_value(key_of(refs), deadline_ns);
   }
   if (PyList_Check(refs)) return get_list(refs, deadline_ns);
-  return PyErr_Format(PyExc_ValueError, "Invalid type of object refs, %S, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
-                      reinterpret_cast<PyObject*>(Py_TYPE(refs)));
+  return PyErr_Format(
+      PyExc_ValueError,
+      "Invalid type of object refs, %S, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
+      reinterpret_cast<PyObject*>(Py_TYPE(refs)));
 }
 
 // _wait(list of refs, num_returns, timeout): (indices ready, at most num_returns). The caller has checked the arguments.
@@ -144,8 +147,9 @@ PyObject* wait(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   std::vector<ObjectKey> keys(static_cast<std::size_t>(total));
   for (Py_ssize_t i = 0; i < total; ++i) {
     PyObject* ref = PyList_GET_ITEM(list, i);
-    if (!is_object_ref(ref)) return PyErr_Format(PyExc_TypeError, "wait() expected a list of ray.ObjectRef, got list containing %S",
-                                                 reinterpret_cast<PyObject*>(Py_TYPE(ref)));
+    if (!is_object_ref(ref))
+      return PyErr_Format(PyExc_TypeError, "wait() expected a list of ray.ObjectRef, got list containing %S",
+                          reinterpret_cast<PyObject*>(Py_TYPE(ref)));
     if (!check_object_ref(ref)) return nullptr;
     keys[static_cast<std::size_t>(i)] = key_of(ref);
   }
@@ -159,7 +163,8 @@ PyObject* wait(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   look();
   const auto ready = keys.size() - pending.size();
   if (ready < static_cast<std::size_t>(wanted) && deadline_ns != 0) {
-    if (wait_for_objects(pending, static_cast<std::size_t>(wanted) - ready, false, deadline_ns) == Waited::kError) return nullptr;
+    if (wait_for_objects(pending, static_cast<std::size_t>(wanted) - ready, false, deadline_ns) == Waited::kError)
+      return nullptr;
   }
   Owned indices(PyList_New(0));
   if (!indices) return nullptr;
@@ -229,12 +234,17 @@ PyObject* put_named(PyObject*, PyObject* args) {
 
 PyMethodDef functions[] = {
     {"get", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(get)), METH_FASTCALL | METH_KEYWORDS,
-     "get(object_refs, *, timeout=None)\n--\n\nReturn the value of an ObjectRef, or the list of values of a list of ObjectRefs, in order.\n\n"
-     "Blocks until all are ready, without the GIL. Arrays and other buffers are read-only views of shared memory, not copies; they\n"
-     "stay valid after the ref is gone. The first error among the refs is raised at once, as an instance of both RayTaskError and\n"
+     "get(object_refs, *, timeout=None)\n--\n\nReturn the value of an ObjectRef, or the list of values of a list of "
+     "ObjectRefs, in order.\n\n"
+     "Blocks until all are ready, without the GIL. Arrays and other buffers are read-only views of shared memory, not copies; "
+     "they\n"
+     "stay valid after the ref is gone. The first error among the refs is raised at once, as an instance of both RayTaskError "
+     "and\n"
      "the type that the task raised.\n\n"
-     "Args:\n    object_refs: An ObjectRef, or a list of them.\n    timeout: Seconds to wait; 0 only looks, None waits for ever.\n\n"
-     "Raises:\n    GetTimeoutError: Not all were ready in time; the refs stay usable.\n    ValueError: A ref of an earlier session, or not a ref or a list.\n"},
+     "Args:\n    object_refs: An ObjectRef, or a list of them.\n    timeout: Seconds to wait; 0 only looks, None waits for "
+     "ever.\n\n"
+     "Raises:\n    GetTimeoutError: Not all were ready in time; the refs stay usable.\n    ValueError: A ref of an earlier "
+     "session, or not a ref or a list.\n"},
     {"_wait", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(wait)), METH_FASTCALL, nullptr},
     {"_put", put, METH_O, nullptr},
     {"_put_named", put_named, METH_VARARGS, nullptr},
@@ -258,9 +268,8 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
         const shm::LockBlock& lock = domain.lock.block();
         const ObjectKey key = keys.front();
         store::PayloadView view;
-        done = runtime::spin_until(domain, session->processors, kResultSpinNs, false, [&] {
-          return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady;
-        });
+        done = runtime::spin_until(domain, session->processors, kResultSpinNs, false,
+                                   [&] { return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady; });
       }
       if (!done) {
         runtime::ObjectWait waiting(domain);
@@ -279,9 +288,11 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
           }
           for (;;) {
             const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
-            const std::int64_t slice = deadline_ns == platform::kForever || deadline_ns > now + kSignalSliceNs ? now + kSignalSliceNs : deadline_ns;
+            const std::int64_t slice =
+                deadline_ns == platform::kForever || deadline_ns > now + kSignalSliceNs ? now + kSignalSliceNs : deadline_ns;
             outcome = waiting.sleep(slice);
-            if (outcome == runtime::WaitOutcome::kTimedOut && slice != deadline_ns) outcome = runtime::WaitOutcome::kInterrupted;
+            if (outcome == runtime::WaitOutcome::kTimedOut && slice != deadline_ns)
+              outcome = runtime::WaitOutcome::kInterrupted;
             break;
           }
         }
@@ -312,7 +323,8 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
 PyObject* get_value(ObjectKey key, std::int64_t deadline_ns) {
   store::PayloadView view;
   const auto state = session->domain.objects.try_read(session->domain.lock.block(), key, view);
-  if (state == ReadResult::kReady) [[likely]] return decode_object(key, view);
+  if (state == ReadResult::kReady) [[likely]]
+    return decode_object(key, view);
   if (state == ReadResult::kGone) return raise_lost(key);
   switch (wait_for_objects({key}, 1, true, deadline_ns)) {
     case Waited::kReady:
@@ -338,7 +350,8 @@ Index write_object(Encoder& encoder) {
     if (slot != shm::kNone) (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), slot);
   }
   if (slot == shm::kNone) {
-    PyErr_Format(PyExc_MemoryError, "miniray: all %u object entries are in use. Drop unused ObjectRefs, or raise init(object_capacity=...).",
+    PyErr_Format(PyExc_MemoryError,
+                 "miniray: all %u object entries are in use. Drop unused ObjectRefs, or raise init(object_capacity=...).",
                  domain.objects.slots.capacity());
     return shm::kNone;
   }

@@ -48,7 +48,8 @@ void count_down(Index slot) noexcept {
       return;
     }
   }
-  if (entry.current_state() == store::ObjectState::kError) [[unlikely]] report_unread_error(slot);
+  if (entry.current_state() == store::ObjectState::kError) [[unlikely]]
+    report_unread_error(slot);
   session->releases.push_back(slot);
   if (session->releases.size() >= kReleaseBatch || entry.size_bytes.get() >= kReleaseAtOnceBytes) flush_releases_now();
 }
@@ -61,7 +62,8 @@ void flush_releases(Transaction& transaction) noexcept {
     releases.pop_back();
     if (session->counts[slot] == 0) (void)session->domain.objects.unhold(transaction, session->domain.self(), slot);
   }
-  if (session->domain.objects.has_reclaimable() && transaction.room() > 2048) (void)session->domain.objects.reclaim_step(transaction);
+  if (session->domain.objects.has_reclaimable() && transaction.room() > 2048)
+    (void)session->domain.objects.reclaim_step(transaction);
 }
 
 void flush_releases_now() noexcept {
@@ -100,7 +102,8 @@ bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh) {
   Domain& domain = session->domain;
   store::AllocateResult result = store::AllocateResult::kDone;
   for (bool flushed = false;;) {
-    if (const int error = domain.heap.ensure_rows(size_bytes); error != 0) return set_system_error(error, "shared memory is full");
+    if (const int error = domain.heap.ensure_rows(size_bytes); error != 0)
+      return set_system_error(error, "shared memory is full");
     {
       Transaction transaction(domain.lock);
       result = domain.objects.reserve(transaction, object, size_bytes, fresh);
@@ -134,7 +137,8 @@ bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh) {
 }
 
 bool require_session() {
-  if (session != nullptr) [[likely]] return true;
+  if (session != nullptr) [[likely]]
+    return true;
   if (hooks.auto_init == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "miniray is not set up in this process");
     return false;

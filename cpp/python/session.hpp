@@ -26,18 +26,18 @@ extern const char* pickling_what;
 
 // Python callables and types the core needs for what is rare; set once by configure_hooks().
 struct Hooks {
-  PyObject* dumps_slow = nullptr;       // (value, buffer_callback) -> bytes; cloudpickle; raises TypeError that explains
-  PyObject* loads = nullptr;            // pickle.loads
-  PyObject* dumps = nullptr;            // pickle.dumps
-  PyObject* crash_error = nullptr;      // (name, pid, status, attempts) -> exception
-  PyObject* raise_error = nullptr;      // (exception) -> raises what the user sees
-  PyObject* ray_error = nullptr;        // type RayError
-  PyObject* timeout_error = nullptr;    // type GetTimeoutError
-  PyObject* store_full = nullptr;       // (needed_bytes) -> exception
-  PyObject* lost_error = nullptr;       // (hex) -> exception
-  PyObject* auto_init = nullptr;        // () -> None
-  PyObject* unpickle_error = nullptr;   // (exception) -> exception to raise in its place
-  PyObject* unread_error = nullptr;     // (exception): an error object goes that nobody here has read
+  PyObject* dumps_slow = nullptr;      // (value, buffer_callback) -> bytes; cloudpickle; raises TypeError that explains
+  PyObject* loads = nullptr;           // pickle.loads
+  PyObject* dumps = nullptr;           // pickle.dumps
+  PyObject* crash_error = nullptr;     // (name, pid, status, attempts) -> exception
+  PyObject* raise_error = nullptr;     // (exception) -> raises what the user sees
+  PyObject* ray_error = nullptr;       // type RayError
+  PyObject* timeout_error = nullptr;   // type GetTimeoutError
+  PyObject* store_full = nullptr;      // (needed_bytes) -> exception
+  PyObject* lost_error = nullptr;      // (hex) -> exception
+  PyObject* auto_init = nullptr;       // () -> None
+  PyObject* unpickle_error = nullptr;  // (exception) -> exception to raise in its place
+  PyObject* unread_error = nullptr;    // (exception): an error object goes that nobody here has read
 };
 
 struct Session {
@@ -47,13 +47,13 @@ struct Session {
   bool is_worker = false;
   std::unique_ptr<std::uint32_t[]> counts;
   std::vector<Index> read_errors;  // objects in error that were raised here; small, errors are rare
-  std::vector<Index> releases;  // objects whose count came to 0 and whose hold bit may still be set
+  std::vector<Index> releases;     // objects whose count came to 0 and whose hold bit may still be set
   Index current_task = shm::kNone;
   unsigned long main_thread = 0;
 };
 
-extern Session* session;       // null while none is attached
-extern std::uint64_t epoch;    // of the current session; never reused
+extern Session* session;     // null while none is attached
+extern std::uint64_t epoch;  // of the current session; never reused
 extern Hooks hooks;
 
 inline constexpr std::size_t kReleaseBatch = 64;
