@@ -11,9 +11,9 @@
 NB_MODULE(_miniray_core, module) {
   module.doc() = "Shared-memory core of miniray.";
   module.attr("__version__") = MINIRAY_VERSION;
-  using namespace miniray::python;
-  if (!add_object_ref_type(module.ptr()) || !add_view_type(module.ptr()) || !add_caller_type(module.ptr()) ||
-      !add_object_functions(module.ptr()) || !add_executor_functions(module.ptr()) || !add_session_functions(module.ptr())) {
-    throw nanobind::python_error();
+  namespace python = miniray::python;
+  for (const auto add : {python::add_object_ref_type, python::add_view_type, python::add_caller_type,
+                         python::add_object_functions, python::add_executor_functions, python::add_session_functions}) {
+    if (!add(module.ptr())) throw nanobind::python_error();
   }
 }

@@ -233,7 +233,7 @@ PyObject* put_named(PyObject*, PyObject* args) {
 }
 
 PyMethodDef functions[] = {
-    {"get", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(get)), METH_FASTCALL | METH_KEYWORDS,
+    {"get", as_method(get), METH_FASTCALL | METH_KEYWORDS,
      "get(object_refs, *, timeout=None)\n--\n\nReturn the value of an ObjectRef, or the list of values of a list of "
      "ObjectRefs, in order.\n\n"
      "Blocks until all are ready, without the GIL. Arrays and other buffers are read-only views of shared memory, not copies; "
@@ -245,7 +245,7 @@ PyMethodDef functions[] = {
      "ever.\n\n"
      "Raises:\n    GetTimeoutError: Not all were ready in time; the refs stay usable.\n    ValueError: A ref of an earlier "
      "session, or not a ref or a list.\n"},
-    {"_wait", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(wait)), METH_FASTCALL, nullptr},
+    {"_wait", as_method(wait), METH_FASTCALL, nullptr},
     {"_put", put, METH_O, nullptr},
     {"_put_named", put_named, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},

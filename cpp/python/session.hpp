@@ -87,6 +87,12 @@ class GilRelease {
   PyThreadState* state_;
 };
 
+// A function that takes more than (self, argument), as PyMethodDef wants it; its flags tell Python how to call it.
+template <class Function>
+PyCFunction as_method(Function* function) noexcept {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
 struct Decref {
   void operator()(PyObject* object) const noexcept { Py_XDECREF(object); }
 };

@@ -58,7 +58,7 @@ struct ControlHeader {
   scheduler::WaitTableHeader waits;
   scheduler::SchedulerHeader scheduler;
 };
-enum class DomainUsage : std::uint32_t { kSession = 1, kObjectStore = 2, kScheduler = 3 };
+enum class DomainUsage : std::uint32_t { kUnknown = 0, kSession = 1, kObjectStore = 2, kScheduler = 3 };
 
 enum class DomainError {
   kNone,
