@@ -1,6 +1,11 @@
 // bindings/module.cpp - the extension module; nothing but registration happens here.
 #include <nanobind/nanobind.h>
 
+#include "bindings/object_id.hpp"
+#include "bindings/object_store.hpp"
+#include "bindings/scheduler.hpp"
+#include "bindings/shared_domain.hpp"
+#include "bindings/task.hpp"
 #include "python/caller.hpp"
 #include "python/codec.hpp"
 #include "python/executor.hpp"
@@ -11,9 +16,16 @@
 NB_MODULE(_miniray_core, module) {
   module.doc() = "Shared-memory core of miniray.";
   module.attr("__version__") = MINIRAY_VERSION;
+  nanobind::set_leak_warnings(false);  // types live until the interpreter ends, and atexit keeps a function
   namespace python = miniray::python;
   for (const auto add : {python::add_object_ref_type, python::add_view_type, python::add_caller_type,
                          python::add_object_functions, python::add_executor_functions, python::add_session_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
+  namespace bindings = miniray::bindings;
+  bindings::add_object_id(module);
+  bindings::add_task(module);
+  bindings::add_object_store(module);
+  bindings::add_scheduler(module);
+  bindings::add_shared_domain_functions(module);
 }

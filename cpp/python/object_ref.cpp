@@ -21,27 +21,6 @@ void to_hex(const store::ObjectId& id, char (&text)[33]) noexcept {
                 static_cast<unsigned long long>(id.low));
 }
 
-bool id_from_hex(const char* text, Py_ssize_t length, store::ObjectId& id) noexcept {
-  if (length != 32) return false;
-  std::uint64_t words[2] = {0, 0};
-  for (int i = 0; i < 32; ++i) {
-    const char c = text[i];
-    unsigned digit = 0;
-    if (c >= '0' && c <= '9') {
-      digit = static_cast<unsigned>(c - '0');
-    } else if (c >= 'a' && c <= 'f') {
-      digit = static_cast<unsigned>(c - 'a') + 10;
-    } else if (c >= 'A' && c <= 'F') {
-      digit = static_cast<unsigned>(c - 'A') + 10;
-    } else {
-      return false;
-    }
-    words[i / 16] = words[i / 16] << 4 | digit;
-  }
-  id = {words[0], words[1]};
-  return true;
-}
-
 ObjectRefObject* allocate() { return PyObject_New(ObjectRefObject, object_ref_type); }
 
 void dealloc(PyObject* self) {
@@ -76,7 +55,7 @@ PyObject* new_ref(PyTypeObject*, PyObject* args, PyObject* kwargs) {
     Py_ssize_t length = 0;
     const char* text = PyUnicode_AsUTF8AndSize(hex.get(), &length);
     if (text == nullptr) return nullptr;
-    if (!id_from_hex(text, length, id)) return PyErr_Format(PyExc_ValueError, "not an object id: %R", hex.get());
+    if (!parse_object_id(text, length, id)) return PyErr_Format(PyExc_ValueError, "not an object id: %R", hex.get());
   }
   return make_bare_object_ref(id);
 }
@@ -210,6 +189,33 @@ PyType_Spec spec = {"miniray.ObjectRef", sizeof(ObjectRefObject), 0, Py_TPFLAGS_
 PyMethodDef rebuild_method = {"_rebuild_object_ref", rebuild, METH_VARARGS, nullptr};
 
 }  // namespace
+
+bool parse_object_id(const char* text, Py_ssize_t length, store::ObjectId& id) noexcept {
+  if (length != 32) return false;
+  std::uint64_t words[2] = {0, 0};
+  for (int i = 0; i < 32; ++i) {
+    const char c = text[i];
+    unsigned digit = 0;
+    if (c >= '0' && c <= '9') {
+      digit = static_cast<unsigned>(c - '0');
+    } else if (c >= 'a' && c <= 'f') {
+      digit = static_cast<unsigned>(c - 'a') + 10;
+    } else if (c >= 'A' && c <= 'F') {
+      digit = static_cast<unsigned>(c - 'A') + 10;
+    } else {
+      return false;
+    }
+    words[i / 16] = words[i / 16] << 4 | digit;
+  }
+  id = {words[0], words[1]};
+  return true;
+}
+
+std::string object_id_hex(const store::ObjectId& id) {
+  char text[33];
+  to_hex(id, text);
+  return text;
+}
 
 PyObject* make_bare_object_ref(store::ObjectId id) {
   ObjectRefObject* ref = allocate();

@@ -3,6 +3,8 @@
 // A plain C type, not nanobind's: one is made and dropped per call, and a free list makes that 30 ns.
 #pragma once
 
+#include <string>
+
 #include "python/session.hpp"
 #include "store/object_id.hpp"
 
@@ -26,6 +28,9 @@ inline ObjectKey key_of(PyObject* ref) noexcept {
 }
 // A ref that belongs to the running session; otherwise false with ValueError.
 bool check_object_ref(PyObject* ref);
+
+[[nodiscard]] std::string object_id_hex(const store::ObjectId& id);  // 32 digits
+[[nodiscard]] bool parse_object_id(const char* text, Py_ssize_t length, store::ObjectId& id) noexcept;
 
 // While one exists on a thread, ObjectRefs that are pickled are listed in `pickled`, and ObjectRefs unpickled in `fresh`.
 class RefCollector {

@@ -98,6 +98,12 @@ bool set_system_error(int error, const char* what) {
   return false;
 }
 
+void raise_store_full(std::uint64_t needed, std::uint64_t used, std::uint64_t capacity) {
+  Owned exception(PyObject_CallFunction(hooks.store_full, "KKK", static_cast<unsigned long long>(needed),
+                                        static_cast<unsigned long long>(used), static_cast<unsigned long long>(capacity)));
+  if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+}
+
 bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh) {
   Domain& domain = session->domain;
   store::AllocateResult result = store::AllocateResult::kDone;
@@ -111,10 +117,7 @@ bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh) {
     if (result == store::AllocateResult::kDone) break;
     if (result == store::AllocateResult::kNeedsBacking) continue;
     if (flushed) {
-      Owned exception(PyObject_CallFunction(hooks.store_full, "KKK", static_cast<unsigned long long>(size_bytes),
-                                            static_cast<unsigned long long>(domain.heap.used_bytes()),
-                                            static_cast<unsigned long long>(domain.heap.capacity_bytes())));
-      if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+      raise_store_full(size_bytes, domain.heap.used_bytes(), domain.heap.capacity_bytes());
       return false;
     }
     flush_releases_now();

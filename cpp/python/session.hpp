@@ -72,6 +72,7 @@ bool hold_all(const std::vector<ObjectKey>& keys);
 // Memory for a payload, reserved and backed; false with a Python error (full store) and nothing left behind.
 bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh);
 bool set_system_error(int error, const char* what);
+void raise_store_full(std::uint64_t needed, std::uint64_t used, std::uint64_t capacity);
 
 // Ready-made checks.
 bool require_session();  // starts one when allowed; false with a Python error

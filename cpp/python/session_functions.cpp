@@ -5,6 +5,7 @@
 #include <string>
 #include <thread>
 
+#include "python/domain_errors.hpp"
 #include "python/object_ref.hpp"
 #include "recovery/dead_process.hpp"
 
@@ -16,30 +17,6 @@ std::uint64_t next_epoch = 1;
 
 std::string control_name(const char* name) { return std::string("miniray_") + name + "_scheduler"; }
 std::string heap_name(const char* name) { return std::string("miniray_") + name + "_objectstore"; }
-
-PyObject* raise_failure(const runtime::DomainFailure& failure, const char* name) {
-  using runtime::DomainError;
-  switch (failure.error) {
-    case DomainError::kExists:
-      return PyErr_Format(PyExc_FileExistsError, "the session %s is in use by process %d", name, failure.owner);
-    case DomainError::kNotFound:
-      return PyErr_Format(PyExc_FileNotFoundError, "there is no session %s", name);
-    case DomainError::kForeign:
-      return PyErr_Format(PyExc_PermissionError, "the segments of %s belong to another user, or others may read them", name);
-    case DomainError::kWrongVersion:
-      return PyErr_Format(PyExc_RuntimeError, "the segments of %s have layout version %u, this miniray has %u", name,
-                          failure.found_version, runtime::kLayoutVersion);
-    case DomainError::kNoProcessSlot:
-      return PyErr_Format(PyExc_RuntimeError, "all process slots of %s are taken; raise init(worker_capacity=...)", name);
-    case DomainError::kSystem:
-      (void)set_system_error(failure.system_error, name);
-      return nullptr;
-    case DomainError::kOtherNamespace:
-      return PyErr_Format(PyExc_RuntimeError, "the segments of %s were made in another process namespace", name);
-    default:
-      return PyErr_Format(PyExc_RuntimeError, "the segments of %s are damaged or incomplete", name);
-  }
-}
 
 void finish_set_up() {
   session->processors = platform::processor_count();
@@ -76,7 +53,7 @@ PyObject* session_create(PyObject*, PyObject* args) {
     failure = fresh->domain.create(control_name(name).c_str(), heap_name(name).c_str(), config, runtime::DomainUsage::kSession,
                                    runtime::ProcessKind::kDriver);
   }
-  if (failure) return raise_failure(failure, name);
+  if (failure) return raise_domain_failure(failure, control_name(name).c_str());
   session = fresh.release();
   finish_set_up();
   Py_RETURN_NONE;
@@ -91,7 +68,7 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   auto fresh = std::make_unique<Session>();
   const auto failure =
       fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
-  if (failure) return raise_failure(failure, name);
+  if (failure) return raise_domain_failure(failure, control_name(name).c_str());
   session = fresh.release();
   finish_set_up();
   Py_RETURN_NONE;
@@ -101,7 +78,7 @@ PyObject* session_attach(PyObject*, PyObject* args) {
 PyObject* session_adopt_after_fork(PyObject*, PyObject*) {
   if (session == nullptr) return PyErr_Format(PyExc_RuntimeError, "no session");
   const auto failure = session->domain.adopt_after_fork(runtime::ProcessKind::kWorker);
-  if (failure) return raise_failure(failure, "of the parent");
+  if (failure) return raise_domain_failure(failure, "the session of the parent process");
   finish_set_up();
   Py_RETURN_NONE;
 }
@@ -152,7 +129,8 @@ PyObject* session_inspect(PyObject*, PyObject* args) {
   const auto failure = Domain::inspect(control_name(name).c_str(), usage);
   const bool judged = failure.error == runtime::DomainError::kNone || failure.error == runtime::DomainError::kWrongVersion ||
                       failure.error == runtime::DomainError::kCorrupt;
-  return PyLong_FromLong(judged ? failure.owner : -1);
+  const bool is_session = usage == runtime::DomainUsage::kSession || usage == runtime::DomainUsage::kUnknown;
+  return PyLong_FromLong(judged && is_session ? failure.owner : -1);
 }
 
 PyObject* require(PyObject*, PyObject*) {

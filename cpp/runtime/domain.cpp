@@ -42,6 +42,9 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   place_chunks(header.waits.nodes, static_cast<std::uint32_t>(nodes < 0xFFFFFFF0 ? nodes : 0xFFFFFFF0),
                sizeof(scheduler::WaitNode));
   place_chunks(header.waits.groups, 16 * config.process_capacity, sizeof(scheduler::WaitGroup));
+  header.workers.capacity = config.registered_worker_capacity;
+  header.workers.bucket_count = std::bit_ceil(2 * config.registered_worker_capacity + 1);
+  header.workers.offset = place(std::uint64_t{header.workers.bucket_count} * sizeof(scheduler::WorkerBucket));
   objects.bucket_count = std::bit_ceil(config.object_capacity);
   place_records(objects.slots, sizeof(store::ObjectEntry));
   objects.row_bytes = round_up(config.object_capacity / 8 + 9, kPage);
@@ -251,6 +254,7 @@ void Domain::wire() noexcept {
   heap = PageHeap(region_, &found.heap, control_file_, heap_file_, found.heap_file_offset);
   shm::Atomic<std::uint32_t>* trim_wanted = &found.scheduler.trim_wanted;
   objects = ObjectTable(region_, &found.objects, &heap, heap_write_, heap_read_, control_file_, 0, trim_wanted);
+  workers = scheduler::WorkerRegistry(region_, &found.workers);
   waits = WaitTable(region_, &found.waits, control_file_, 0, trim_wanted);
   scheduler = Scheduler(region_, &found.scheduler, &objects, &waits, &processes, control_file_, 0);
 }
@@ -318,12 +322,14 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage) noex
   } else {
     auto& found = *reinterpret_cast<ControlHeader*>(region);
     if (found.creator.load_acquire() == 0) (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs);
-    usage = static_cast<DomainUsage>(found.usage);
+    // Payload bytes of a heap file must not be taken for facts; 0: a creator has not come that far.
+    const bool is_domain = found.magic == kMagic;
+    usage = is_domain ? static_cast<DomainUsage>(found.usage) : DomainUsage::kUnknown;
     if (found.version.load_acquire() != kLayoutVersion) {
       failure = {DomainError::kWrongVersion, 0, found.version.load_acquire(), 0};
     }
     const std::uint64_t rows_end = found.processes.offset + std::uint64_t{found.processes.capacity} * sizeof(ProcessEntry);
-    if (found.magic == kMagic && rows_end > facts.size_bytes) {
+    if ((is_domain && rows_end > facts.size_bytes) || (!is_domain && found.magic != 0)) {
       failure.error = DomainError::kCorrupt;
     } else {
       failure.owner = live_process(region);
@@ -406,6 +412,7 @@ const char* Domain::validate() {
   if (fault == nullptr) fault = waits.nodes.validate();
   if (fault == nullptr) fault = waits.groups.validate();
   if (fault == nullptr) fault = scheduler.validate();
+  if (fault == nullptr) fault = workers.validate();
   if (fault == nullptr) {
     scheduler.count_references(references.data());
     fault = objects.validate(processes, references.data(), pins.data());

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "scheduler/scheduler.hpp"
+#include "scheduler/worker_registry.hpp"
 
 namespace miniray::runtime {
 
@@ -34,7 +35,8 @@ inline constexpr std::uint32_t kLayoutVersion = 1;
 struct DomainConfig {
   std::uint32_t object_capacity = 1'000'000;
   std::uint32_t task_capacity = 1'000'000;
-  std::uint32_t process_capacity = 1100;  // 1,024 workers, the driver, the supervisor, observers
+  std::uint32_t process_capacity = 1100;         // 1,024 workers, the driver, the supervisor, observers
+  std::uint32_t registered_worker_capacity = 0;  // of the low-level module's registry
   std::uint64_t heap_bytes = 1ULL << 30;
 };
 
@@ -56,6 +58,7 @@ struct ControlHeader {
   store::PageHeapHeader heap;
   store::ObjectTableHeader objects;
   scheduler::WaitTableHeader waits;
+  scheduler::WorkerRegistryHeader workers;
   scheduler::SchedulerHeader scheduler;
 };
 enum class DomainUsage : std::uint32_t { kUnknown = 0, kSession = 1, kObjectStore = 2, kScheduler = 3 };
@@ -134,6 +137,7 @@ class Domain {
   PageHeap heap;
   ObjectTable objects;
   WaitTable waits;
+  scheduler::WorkerRegistry workers;
   Scheduler scheduler;
 
  private:

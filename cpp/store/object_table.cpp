@@ -120,7 +120,8 @@ void ObjectTable::drop_reference(Transaction& transaction, Index slot) noexcept 
   transaction.set(entry.references, references - 1);
   if (references > 1) return;
   const ObjectState state = entry.current_state();
-  if (state == ObjectState::kPending || entry.producer.get() != kNone || (entry.flags.get() & kCached) != 0) return;  // O4, O3
+  if (state == ObjectState::kPending || entry.producer.get() != kNone) return;      // O4
+  if (state == ObjectState::kSealed && (entry.flags.get() & kCached) != 0) return;  // O3
   free(transaction, slot);
 }
 
@@ -229,7 +230,9 @@ bool ObjectTable::unpin(Transaction& transaction, ProcessId process, Index slot)
   const std::uint64_t bit = 1ULL << (slot % 64);
   if ((word.get() & bit) == 0) return false;
   transaction.set(word, word.get() & ~bit);
-  transaction.add(slots[slot].pins, static_cast<std::uint32_t>(-1));
+  ObjectEntry& entry = slots[slot];
+  transaction.add(entry.pins, static_cast<std::uint32_t>(-1));
+  if (entry.pins.get() == 0 && (entry.flags.get() & kDoomed) != 0) free(transaction, slot);
   return true;
 }
 
@@ -328,6 +331,18 @@ void ObjectTable::touch(Transaction& transaction, Index slot) noexcept {
   if ((slots[slot].flags.get() & kCached) == 0 || header_->newest.get() == slot) return;
   list_remove(transaction, slot);
   list_append(transaction, slot);
+}
+
+void ObjectTable::remove_cached(Transaction& transaction, Index slot) noexcept {
+  ObjectEntry& entry = slots[slot];
+  if (entry.pins.get() == 0) {
+    free(transaction, slot);
+    return;
+  }
+  list_remove(transaction, slot);
+  if (entry.flags.get() & kOutsideId) hash_remove(transaction, slot);
+  transaction.set(entry.flags, kDoomed);
+  transaction.set(entry.generation, entry.generation.get() + 1);
 }
 
 bool ObjectTable::evict_one(Transaction& transaction) noexcept {

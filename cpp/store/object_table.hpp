@@ -28,7 +28,7 @@ using shm::Index;
 using shm::kNone;
 
 enum class ObjectState : std::uint32_t { kFree = 0, kPending = 1, kWriting = 2, kSealed = 3, kError = 4, kReclaiming = 5 };
-enum ObjectFlags : std::uint32_t { kCached = 1, kOutsideId = 2 };
+enum ObjectFlags : std::uint32_t { kCached = 1, kOutsideId = 2, kDoomed = 4 };
 
 inline constexpr std::uint32_t kInlineBytes = 32;
 
@@ -154,7 +154,9 @@ class ObjectTable {
 
   // --- cached objects (low-level store) -----------------------------------------------------------------------------
   void touch(Transaction& transaction, Index slot) noexcept;  // most recently used
-  bool evict_one(Transaction& transaction) noexcept;          // least recently used without pins; false: none
+  // Nobody finds it from now on; its memory goes at once, or with the last pin.
+  void remove_cached(Transaction& transaction, Index slot) noexcept;
+  bool evict_one(Transaction& transaction) noexcept;  // least recently used without pins; false: none
   [[nodiscard]] std::uint32_t cached_count() const noexcept { return header_->cached_count.get(); }
 
   // Truth against derived, under the lock, in time linear in rows, bits and contained references. `references` and `pins` have

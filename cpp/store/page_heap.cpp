@@ -178,7 +178,14 @@ std::uint32_t PageHeap::find_run(std::uint32_t pages) const noexcept {
 }
 
 std::uint32_t PageHeap::take_run(Transaction& transaction, std::uint32_t pages, AllocateResult& result) noexcept {
-  const std::uint32_t page = find_run(pages);
+  std::uint32_t page = find_run(pages);
+  if (page == shm::kNone) {
+    bool released = false;
+    for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
+      released = release_empty_slab(transaction, size_class) || released;
+    }
+    if (released) page = find_run(pages);
+  }
   if (page == shm::kNone) {
     result = AllocateResult::kFull;
     return shm::kNone;
@@ -241,6 +248,14 @@ void PageHeap::partial_remove(Transaction& transaction, std::uint32_t page, std:
   }
 }
 
+bool PageHeap::release_empty_slab(Transaction& transaction, std::uint32_t size_class) noexcept {
+  const std::uint32_t page = header_->partial[size_class].get();
+  if (page == shm::kNone || (rows_[page].slab.get() & 0xFFFF) != 0) return false;
+  partial_remove(transaction, page, size_class);
+  put_run(transaction, page, kSlabPages);
+  return true;
+}
+
 std::uint64_t PageHeap::take_block(Transaction& transaction, std::uint32_t size_class, AllocateResult& result) noexcept {
   std::uint32_t page = header_->partial[size_class].get();
   if (page == shm::kNone) {
@@ -281,10 +296,12 @@ void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::ui
   const std::uint32_t used = rows_[page].slab.get() & 0xFFFF;
   transaction.set(bits, bits.get() & ~mask);
   transaction.add(rows_[page].slab, static_cast<std::uint32_t>(-1));
-  const bool was_full = used == blocks_per_slab(size_class);
-  if (was_full) partial_push(transaction, page, size_class);
-  // An empty slab goes back to the pages, unless it is the last one of its
-  // class: the next block is likely to come soon.
+  // An empty slab goes back to the pages, unless it is the only one with room: the next block is likely to come soon. So an empty
+  // slab is alone in its list, and goes when another comes or the pages are needed.
+  if (used == blocks_per_slab(size_class)) {
+    (void)release_empty_slab(transaction, size_class);
+    partial_push(transaction, page, size_class);
+  }
   const bool alone = rows_[page].next.get() == shm::kNone && rows_[page].previous.get() == shm::kNone;
   if (used == 1 && !alone) {
     partial_remove(transaction, page, size_class);

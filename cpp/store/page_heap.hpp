@@ -119,6 +119,7 @@ class PageHeap {
   void put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class) noexcept;
   void partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
   void partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
+  bool release_empty_slab(Transaction& transaction, std::uint32_t size_class) noexcept;  // false: none
   [[nodiscard]] const char* validate_bins(std::uint64_t free_runs) const noexcept;
 
   PageHeapHeader* header_ = nullptr;

@@ -10,13 +10,13 @@ _T_co = TypeVar("_T_co", covariant=True)
 class ObjectRef(Generic[_T_co]):
     """Names an object, ready or not, and keeps it alive."""
 
-    def __init__(self, object_id: Any = None) -> None:
+    def __init__(self, object_id: ObjectID | bytes | None = None) -> None:
         """
         Make a bare ref: of a random id, of an ObjectID, or of the 16 bytes of one.
         """
     @property
-    def id(self) -> Any: ...
-    def get_object_id(self) -> Any: ...
+    def id(self) -> ObjectID: ...
+    def get_object_id(self) -> ObjectID: ...
     def hex(self) -> str: ...
     def to_hex(self) -> str: ...
     def binary(self) -> bytes: ...
@@ -63,6 +63,286 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
         ValueError: A ref of an earlier session, or not a ref or a list.
     """
 
+class ObjectID:
+    """The name of an object: 128 bits. Made without arguments it is nil."""
+
+    def __init__(self) -> None: ...
+
+    @staticmethod
+    def from_random() -> ObjectID:
+        """Return a new id that no other will equal."""
+
+    @staticmethod
+    def from_hex(hex: str) -> ObjectID:
+        """
+        Return the id of 32 hexadecimal digits.
+
+        Raises:
+            ValueError: Not 32 hexadecimal digits.
+        """
+
+    def to_hex(self) -> str:
+        """Return 32 hexadecimal digits."""
+
+    def is_nil(self) -> bool:
+        """Return whether all bits are zero."""
+
+    def __repr__(self) -> str: ...
+
+    def __hash__(self) -> int: ...
+
+    def __eq__(self, other: object) -> bool: ...
+
+    def __getstate__(self) -> tuple[int, int]: ...
+
+    def __setstate__(self, arg: tuple[int, int], /) -> None: ...
+
+class Task:
+    """
+    A call as bytes: what to run, with what, and the ref that its result will have. Never changes.
+    """
+
+    def __init__(self, return_ref: ObjectRef[Any] | ObjectID, serialized_function: object, serialized_args: object) -> None:
+        """
+        Make a task.
+
+        Args:
+            return_ref: ObjectRef or ObjectID of the result.
+            serialized_function: Bytes-like, or a list of integers 0 to 255.
+            serialized_args: Likewise.
+        """
+
+    @property
+    def return_ref(self) -> ObjectRef[Any]:
+        """Ref of the result."""
+
+    @property
+    def serialized_function(self) -> bytes:
+        """Bytes of the function."""
+
+    @property
+    def serialized_args(self) -> bytes:
+        """Bytes of the arguments."""
+
+    def __eq__(self, other: object) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+    def __getstate__(self) -> tuple[Any, ...]: ...
+
+    def __setstate__(self, state: tuple[Any, ...], /) -> None: ...
+
+class ObjectStore:
+    """
+    Byte strings in shared memory, for all processes that open the same name.
+
+    Objects live until they are deleted or, least recently used first, evicted; refs do not keep them. Safe to use
+    from several threads and, after fork, in the child.
+    """
+
+    def __init__(self, create: bool = True, name: str | None = None, capacity: int | None = None, eviction: str = 'lru', max_objects: int = 1000000) -> None:
+        """
+        Make a store (the main process), or open it (``create=False``).
+
+        Args:
+            create: True makes the segment, which goes when this process closes it or ends; a dead program's is taken over.
+            name: None is ``miniray_objectstore`` in /dev/shm; another name gives ``miniray_<name>_objectstore``.
+            capacity: Bytes, reserved only as they are used; None is 30% of what /dev/shm has free. Ignored when opening.
+            eviction: ``"lru"`` drops the least recently used objects when the store is full, ``"error"`` refuses new ones.
+            max_objects: Entries at most. Ignored when opening.
+
+        Raises:
+            FileExistsError: A live process made a store of that name; the text names it.
+            FileNotFoundError: Opened before it was made.
+            PermissionError: The segment is another user's, or readable by others.
+            RuntimeError: Another layout version, or a damaged segment.
+        """
+
+    def put(self, data: object, ref: ObjectRef[Any] | ObjectID | None = None) -> ObjectRef[Any]:
+        """
+        Store bytes and return their ref. Copies once; blocks only while the store is changed.
+
+        Args:
+            data: Bytes-like, or a list of integers 0 to 255.
+            ref: An ObjectRef or ObjectID to put it under.
+
+        Raises:
+            ValueError: The ref has an object already; objects never change.
+            ObjectStoreFullError: No room, and nothing that may be evicted.
+        """
+
+    def get(self, ref: ObjectRef[Any] | ObjectID) -> bytes:
+        """
+        Return the bytes of an object: a copy.
+
+        Raises:
+            KeyError: No such object.
+        """
+
+    def get_view(self, ref: ObjectRef[Any] | ObjectID) -> memoryview:
+        """
+        Return the bytes of an object where they lie: a read-only memoryview, no copy.
+
+        The memory stays as long as the view or anything made from it, whatever happens to the object or the store.
+
+        Raises:
+            KeyError: No such object.
+        """
+
+    def contains(self, ref: ObjectRef[Any] | ObjectID) -> bool:
+        """Return whether there is such an object now."""
+
+    def __contains__(self, ref: ObjectRef[Any] | ObjectID) -> bool: ...
+
+    def delete(self, ref: ObjectRef[Any] | ObjectID) -> None:
+        """
+        Delete an object; views of it keep its memory.
+
+        Raises:
+            KeyError: No such object, or deleted already.
+        """
+
+    def remove(self, ref: ObjectRef[Any] | ObjectID) -> None:
+        """The same as ``delete``."""
+
+    def size(self) -> int:
+        """Return how many objects there are."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that objects of more than 32 bytes take, with rounding."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that objects may take."""
+
+    @property
+    def name(self) -> str:
+        """File in /dev/shm."""
+
+    def close(self) -> None:
+        """
+        Leave the store; in the process that made it, remove it. Twice is harmless.
+        """
+
+    def __enter__(self) -> ObjectStore: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+class Scheduler:
+    """
+    A queue of tasks in shared memory, first in, first out, and a list of workers, for all processes that open the
+    same name. A task is received by one process, once. Safe to use from several threads and, after fork, in the child.
+    """
+
+    def __init__(self, create: bool = True, name: str | None = None, max_tasks: int = 1000000, max_workers: int = 1024) -> None:
+        """
+        Make a scheduler (the main process), or open it (``create=False``).
+
+        Args:
+            create: True makes the segment, which goes when this process closes it or ends; a dead program's is taken over.
+            name: None is ``miniray_scheduler`` in /dev/shm; another name gives ``miniray_<name>_scheduler``.
+            max_tasks: Queued tasks at most. Ignored when opening.
+            max_workers: Registered workers at most. Ignored when opening.
+
+        Raises:
+            FileExistsError: A live process made a scheduler of that name; the text names it.
+            FileNotFoundError: Opened before it was made.
+            PermissionError: The segment is another user's, or readable by others.
+            RuntimeError: Another layout version, or a damaged segment.
+        """
+
+    def submit_task(self, task: Task) -> None:
+        """
+        Queue a task; wakes a process that waits for one. Copies its bytes, does not block.
+
+        Raises:
+            MemoryError: The queue is full.
+            ObjectStoreFullError: No room for the task's bytes.
+        """
+
+    def get_next_task(self, timeout: float | None = None) -> Task | None:
+        """
+        Take the oldest task, or return None when there is none.
+
+        Args:
+            timeout: Seconds to wait for one, without the GIL; None does not wait.
+
+        A process that dies after it took a task takes the task along.
+        """
+
+    def register_worker(self, worker_id: int) -> None:
+        """
+        Add a worker, idle at first. It stays until it is unregistered, whoever ends.
+
+        Args:
+            worker_id: An integer of your choice, for example the process number.
+
+        Raises:
+            ValueError: Registered already.
+            MemoryError: max_workers are.
+        """
+
+    def unregister_worker(self, worker_id: int) -> None:
+        """
+        Remove a worker.
+
+        Raises:
+            KeyError: Not registered.
+        """
+
+    def mark_worker_busy(self, worker_id: int) -> None:
+        """
+        Say that a worker is busy; once or twice.
+
+        Raises:
+            KeyError: Not registered.
+        """
+
+    def mark_worker_idle(self, worker_id: int) -> None:
+        """
+        Say that a worker is idle; once or twice.
+
+        Raises:
+            KeyError: Not registered.
+        """
+
+    def get_pending_task_count(self) -> int:
+        """Return how many tasks are queued."""
+
+    def get_idle_worker_count(self) -> int:
+        """Return how many registered workers are idle."""
+
+    def has_idle_worker(self) -> bool:
+        """Return whether a registered worker is idle."""
+
+    @property
+    def name(self) -> str:
+        """File in /dev/shm."""
+
+    def close(self) -> None:
+        """
+        Leave the scheduler; in the process that made it, remove it. Twice is harmless.
+        """
+
+    def __enter__(self) -> Scheduler: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+def cleanup_shared_memory() -> int:
+    """
+    Remove what this process made with ``create=True``, and what dead programs left under the default names.
+
+    Never touches what another live process made. Objects of this process that are removed are closed.
+
+    Returns:
+        How many segments were removed.
+    """
+
 def _configure_hooks(**hooks: object) -> None: ...
 def _current_task_name() -> str | None: ...
 def _find_shape(units: Mapping[str, int]) -> tuple[int, bool]: ...
@@ -91,6 +371,7 @@ def _set_doorbell(descriptor: int) -> None: ...
 def _set_resources(totals: Mapping[str, int]) -> None: ...
 def _statistics() -> dict[str, int]: ...
 def _sweep() -> int: ...
+def _unlink_if_dead(file: str) -> bool: ...
 def _trim() -> int: ...
 def _trim_wanted() -> bool: ...
 def _validate() -> str | None: ...

@@ -133,13 +133,15 @@ def remove_stale_sessions() -> int:
     removed = 0
     with contextlib.suppress(OSError):
         for file in os.listdir(_SHARED_MEMORY_FOLDER):
-            if not (file.startswith("miniray_") and file.endswith(_CONTROL_SUFFIX)):
+            if not file.startswith("miniray_"):
                 continue
-            name = file[len("miniray_") : -len(_CONTROL_SUFFIX)]
+            name = file[len("miniray_") : -len(_CONTROL_SUFFIX)] if file.endswith(_CONTROL_SUFFIX) else ""
             with contextlib.suppress(OSError, RuntimeError):
                 if name and core._session_inspect(name) == 0:
                     core._session_unlink(name)
                     removed += 1
+                else:  # perhaps a segment of the low-level module
+                    removed += core._unlink_if_dead(file)
     return removed
 
 
