@@ -30,7 +30,7 @@ std::string file_name(const std::string& name, const char* kind) {
 // Unlinks a file of the low-level module whose processes are all dead; false: there is none, or it is in use, or not ours.
 bool unlink_if_dead(const std::string& file) {
   runtime::DomainUsage usage{};
-  const runtime::DomainFailure found = runtime::Domain::inspect(file.c_str(), usage);
+  const runtime::DomainFailure found = runtime::Domain::inspect(file.c_str(), usage, false);
   const bool is_ours = usage == runtime::DomainUsage::kObjectStore || usage == runtime::DomainUsage::kScheduler;
   if (!is_ours || found.error == runtime::DomainError::kForeign || found.owner != 0) return false;
   return platform::unlink_shared_file(file.c_str()) == 0;

@@ -126,7 +126,7 @@ PyObject* session_inspect(PyObject*, PyObject* args) {
   const char* name = nullptr;
   if (!PyArg_ParseTuple(args, "s", &name)) return nullptr;
   runtime::DomainUsage usage{};
-  const auto failure = Domain::inspect(control_name(name).c_str(), usage);
+  const auto failure = Domain::inspect(control_name(name).c_str(), usage, true);
   const bool judged = failure.error == runtime::DomainError::kNone || failure.error == runtime::DomainError::kWrongVersion ||
                       failure.error == runtime::DomainError::kCorrupt;
   const bool is_session = usage == runtime::DomainUsage::kSession || usage == runtime::DomainUsage::kUnknown;

@@ -93,7 +93,7 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     if (control_file >= 0) break;
     if (control_file != -17 /* EEXIST */) return system_failure(control_file);
     DomainUsage found_usage{};
-    const DomainFailure found = inspect(control_name, found_usage);
+    const DomainFailure found = inspect(control_name, found_usage, true);
     if (found.error == DomainError::kForeign) return found;
     if (found.owner != 0) return {DomainError::kExists, 0, 0, found.owner};
     unlink(control_name, heap_name);  // of a dead program: taken over
@@ -307,7 +307,7 @@ void Domain::unlink(const char* control_name, const char* heap_name) noexcept {
   (void)platform::unlink_shared_file(control_name);
 }
 
-DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage) noexcept {
+DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool may_wait) noexcept {
   const platform::Descriptor file = platform::open_shared_file(control_name);
   if (file == -2 /* ENOENT */) return {DomainError::kNotFound};
   if (file < 0) return file == -13 /* EACCES */ ? DomainFailure{DomainError::kForeign} : system_failure(file);
@@ -321,7 +321,8 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage) noex
     failure = system_failure(-12);
   } else {
     auto& found = *reinterpret_cast<ControlHeader*>(region);
-    if (found.creator.load_acquire() == 0) (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs);
+    // A creator may be about to write its number; but a heap file never has one, and begins with a page of zeros.
+    if (may_wait && found.creator.load_acquire() == 0) (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs);
     // Payload bytes of a heap file must not be taken for facts; 0: a creator has not come that far.
     const bool is_domain = found.magic == kMagic;
     usage = is_domain ? static_cast<DomainUsage>(found.usage) : DomainUsage::kUnknown;

@@ -108,7 +108,8 @@ class Domain {
   }
   static void unlink(const char* control_name, const char* heap_name) noexcept;
   // Whose is it, and does any of its processes live? kNotFound, kCorrupt ... as attach; `owner` is a live process, or 0.
-  [[nodiscard]] static DomainFailure inspect(const char* control_name, DomainUsage& usage) noexcept;
+  // `may_wait`: up to a second for one that is just being made.
+  [[nodiscard]] static DomainFailure inspect(const char* control_name, DomainUsage& usage, bool may_wait) noexcept;
 
   [[nodiscard]] bool is_attached() const noexcept { return region_ != nullptr; }
   [[nodiscard]] ControlHeader& header() const noexcept { return *reinterpret_cast<ControlHeader*>(region_); }
