@@ -329,11 +329,15 @@ PyObject* run_worker(PyObject*, PyObject* args) {
     transaction.close();
     domain.perform(wakes);
   }
-  const auto retire = [&] {
+  // Leaves the pool; a lease that has come meanwhile goes back to its queue in the same section, or (false) keeps the worker here.
+  const auto retire = [&](bool returns_lease) {
     flush_releases_now();
     scheduler::Wakes wakes;
     Transaction transaction(domain.lock);
-    if (domain.own_entry().lease.get() != shm::kNone) return false;
+    if (domain.own_entry().lease.get() != shm::kNone) {
+      if (!returns_lease) return false;
+      domain.scheduler.return_lease(transaction, domain.self());
+    }
     const bool retired = domain.scheduler.retire(transaction, domain.self());
     domain.scheduler.dispatch(transaction, wakes);
     wakes.doorbell = true;
@@ -342,23 +346,19 @@ PyObject* run_worker(PyObject*, PyObject* args) {
     return retired;
   };
   for (bool leave = false;;) {
-    if (leave && domain.own_entry().lease.get() != shm::kNone) {
-      Transaction transaction(domain.lock);
-      domain.scheduler.return_lease(transaction, domain.self());
-    }
+    if (leave && retire(true)) Py_RETURN_NONE;
     if (domain.own_entry().lease.get() == shm::kNone) {
-      if (leave && retire()) Py_RETURN_NONE;
       if (!session->releases.empty()) flush_releases_now();
       const bool surplus = domain.header().scheduler.worker_count.get() > pool_size;
       runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
       {
-        GilRelease released;
+        const GilRelease released;
         const std::int64_t deadline =
             surplus ? static_cast<std::int64_t>(platform::monotonic_ns() + kSurplusIdleNs) : platform::kForever;
         outcome = runtime::wait_for_lease(domain, session->processors, kIdleSpinNs, deadline);
       }
       if (outcome == runtime::WaitOutcome::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
-      if (outcome == runtime::WaitOutcome::kTimedOut && domain.header().scheduler.worker_count.get() > pool_size && retire())
+      if (outcome == runtime::WaitOutcome::kTimedOut && domain.header().scheduler.worker_count.get() > pool_size && retire(false))
         Py_RETURN_NONE;
       if (outcome != runtime::WaitOutcome::kReady) continue;
     }

@@ -41,7 +41,7 @@ ray.get(speak.options(name="given name").remote("named"))
 ray.get(ray.remote(lambda: print("from a lambda")).remote())
 for task in (complain, several_lines, without_newline, through_the_system, unicode_text):
     ray.get(task.remote())
-print("driver line")
+sys.stdout.write("driver line\\n")  # in one piece: worker output may come in between two
 ray.get(speak.remote("goodbye"))
 sys.stdin.read()
 """)
