@@ -1,6 +1,14 @@
 """Options and fixtures of all tests."""
 
+from __future__ import annotations
+
+import gc
+import multiprocessing.resource_tracker
+from collections.abc import Iterator
+
 import pytest
+
+from helpers.states import children, descriptors, segments
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,3 +23,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a segment, a child process or a file descriptor behind."""
+    if request.config.getoption("--backend") == "ray" or "unit" in request.path.parts:
+        yield  # real Ray keeps its session between tests; unit tests start nothing
+        return
+    gc.collect()
+    before = segments(), children(), descriptors()
+    yield
+    gc.collect()
+    multiprocessing.resource_tracker._resource_tracker._stop()  # what a test with "spawn" started
+    assert segments() <= before[0]
+    assert children() <= before[1]
+    assert descriptors() <= before[2]

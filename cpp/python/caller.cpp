@@ -64,6 +64,8 @@ PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags
     if (!result) return nullptr;
     if (self->epoch != epoch) return PyErr_Format(PyExc_RuntimeError, "miniray: the session ended during the call");
   }
+  if (!require_session()) return nullptr;
+  const SessionUse use;
   if (!check_signature(self, arguments, count, names)) return nullptr;
   Domain& domain = session->domain;
   const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);

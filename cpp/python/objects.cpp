@@ -120,6 +120,7 @@ PyObject* get(PyObject*, PyObject* const* arguments, Py_ssize_t count, PyObject*
   }
   if (refs == nullptr) return PyErr_Format(PyExc_TypeError, "get() missing 1 required positional argument: 'object_refs'");
   if (!require_session()) return nullptr;
+  const SessionUse use;
   std::int64_t deadline_ns = platform::kForever;
   if (timeout != nullptr && !parse_deadline(timeout, deadline_ns)) return nullptr;
   if (is_object_ref(refs)) {
@@ -138,6 +139,7 @@ PyObject* get(PyObject*, PyObject* const* arguments, Py_ssize_t count, PyObject*
 PyObject* wait(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   if (count != 3 || !PyList_Check(arguments[0])) return PyErr_Format(PyExc_TypeError, "_wait(list, num_returns, timeout)");
   if (!require_session()) return nullptr;
+  const SessionUse use;
   PyObject* list = arguments[0];
   const Py_ssize_t total = PyList_GET_SIZE(list);
   const Py_ssize_t wanted = PyLong_AsSsize_t(arguments[1]);
@@ -179,6 +181,7 @@ PyObject* wait(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
 // _put(value, is_error): ObjectRef
 PyObject* put(PyObject*, PyObject* value) {
   if (!require_session()) return nullptr;
+  const SessionUse use;
   Encoder encoder;
   encoder.start_value(kValueFormat);
   pickling_what = "put value";
@@ -205,6 +208,7 @@ PyObject* put_named(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "y#y#", &payload, &size, &id_bytes, &id_size)) return nullptr;
   if (id_size != 16) return PyErr_Format(PyExc_ValueError, "an id has 16 bytes, got %zd", id_size);
   if (!require_session()) return nullptr;
+  const SessionUse use;
   Domain& domain = session->domain;
   store::ObjectId id;
   std::memcpy(&id, id_bytes, sizeof(id));
@@ -262,7 +266,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
     runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
     bool blocked = false;
     {
-      GilRelease released;
+      const GilRelease released;
       bool done = false;
       if (deadline_ns != 0 && keys.size() == 1) {
         const shm::LockBlock& lock = domain.lock.block();
@@ -290,7 +294,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
             const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
             const std::int64_t slice =
                 deadline_ns == platform::kForever || deadline_ns > now + kSignalSliceNs ? now + kSignalSliceNs : deadline_ns;
-            outcome = waiting.sleep(slice);
+            outcome = waiting.sleep(slice, session->ends);
             if (outcome == runtime::WaitOutcome::kTimedOut && slice != deadline_ns)
               outcome = runtime::WaitOutcome::kInterrupted;
             break;
@@ -302,7 +306,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
         domain.scheduler.end_blocked(transaction, domain.self());
       }
     }
-    if (session == nullptr || epoch != started_in) {
+    if (session->ends.load() || epoch != started_in) {
       PyErr_SetString(PyExc_ValueError, "the session ended while this thread waited: another thread called miniray.shutdown()");
       return Waited::kError;
     }

@@ -10,6 +10,7 @@ Session* session = nullptr;
 std::uint64_t epoch = 0;
 Hooks hooks;
 const char* pickling_what = "object";
+thread_local std::uint32_t uses_of_this_thread = 0;
 
 namespace {
 
@@ -140,8 +141,12 @@ bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh) {
 }
 
 bool require_session() {
-  if (session != nullptr) [[likely]]
+  if (session != nullptr && !session->ends.load(std::memory_order_relaxed)) [[likely]]
     return true;
+  if (session != nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "miniray.shutdown() is under way in another thread");
+    return false;
+  }
   if (hooks.auto_init == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "miniray is not set up in this process");
     return false;

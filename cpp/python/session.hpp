@@ -3,12 +3,14 @@
 // Invariants  Y1 everything here is guarded by the GIL, except what the domain's lock guards.
 //             Y2 counts[slot] is how many ObjectRefs and views of this process name that object; the process's hold bit in shared memory
 //                is set while it is above 0, and until the next flush after it came to 0.
-//             Y3 `epoch` changes with each session; an ObjectRef of another epoch never touches shared memory.
+//             Y3 while a call is inside (SessionUse), the session stays: close waits for it, and `ends` makes waits give up.
+//             Y4 `epoch` changes with each session; an ObjectRef of another epoch never touches shared memory.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -50,11 +52,32 @@ struct Session {
   std::vector<Index> releases;     // objects whose count came to 0 and whose hold bit may still be set
   Index current_task = shm::kNone;
   unsigned long main_thread = 0;
+  std::atomic<bool> ends = false;  // being closed: no new calls
+  std::uint32_t uses = 0;          // calls inside, of all threads
 };
 
 extern Session* session;     // null while none is attached
 extern std::uint64_t epoch;  // of the current session; never reused
 extern Hooks hooks;
+
+extern thread_local std::uint32_t uses_of_this_thread;
+// One call of a thread that uses the session; pickling may run user code in between, which lets other threads run.
+class SessionUse {
+ public:
+  SessionUse() noexcept : session_(session) {
+    ++session_->uses;
+    ++uses_of_this_thread;
+  }
+  ~SessionUse() {
+    --session_->uses;
+    --uses_of_this_thread;
+  }
+  SessionUse(const SessionUse&) = delete;
+  SessionUse& operator=(const SessionUse&) = delete;
+
+ private:
+  Session* session_;
+};
 
 inline constexpr std::size_t kReleaseBatch = 64;
 inline constexpr std::uint64_t kReleaseAtOnceBytes = 64 << 10;

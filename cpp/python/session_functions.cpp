@@ -1,6 +1,7 @@
 // python/session_functions.cpp - see session_functions.hpp. Thin: each function checks its arguments and calls the core.
 #include "python/session_functions.hpp"
 
+#include <chrono>
 #include <cstdio>
 #include <string>
 #include <thread>
@@ -86,7 +87,17 @@ PyObject* session_adopt_after_fork(PyObject*, PyObject*) {
 // _session_close(): references dropped, row freed, unmapped. Views of objects that are still in use keep the mapping.
 PyObject* session_close(PyObject*, PyObject*) {
   if (session == nullptr) Py_RETURN_NONE;
+  if (uses_of_this_thread != 0) {
+    return PyErr_Format(PyExc_RuntimeError, "miniray.shutdown() was called inside a call of miniray, by code that pickles or unpickles a value");
+  }
   Session* closing = session;
+  closing->ends.store(true);
+  while (closing->uses != 0) {
+    closing->domain.waits.wake_all_groups();
+    const GilRelease released;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  if (session != closing) Py_RETURN_NONE;  // another thread closed it meanwhile
   session = nullptr;
   epoch = 0;
   bool views_left = false;

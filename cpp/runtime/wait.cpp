@@ -65,11 +65,12 @@ bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t nee
   return satisfied;
 }
 
-WaitOutcome ObjectWait::sleep(std::int64_t deadline_ns) noexcept {
+WaitOutcome ObjectWait::sleep(std::int64_t deadline_ns, const std::atomic<bool>& ends) noexcept {
   scheduler::WaitGroup& group = domain_.waits.groups[group_];
   for (;;) {
     const std::uint32_t wake = group.wake.load_ordered();  // [W4]
     if (group.remaining.get() == 0) return WaitOutcome::kReady;
+    if (ends.load()) return WaitOutcome::kInterrupted;
     const std::int64_t left = time_left(deadline_ns);
     if (left == 0) return WaitOutcome::kTimedOut;
     if (platform::wait_on_word(group.wake.address(), wake, left) == platform::WaitResult::kInterrupted) {

@@ -24,8 +24,8 @@ class ObjectWait {
   // enough were sealed meanwhile, or (fail_fast) one is in error. False: call sleep(). kNoRoom through `no_room`.
   [[nodiscard]] bool begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast,
                            bool& no_room) noexcept;
-  // Until the wait is over, the deadline (monotonic ns, kForever: none), or a signal.
-  [[nodiscard]] WaitOutcome sleep(std::int64_t deadline_ns) noexcept;
+  // Until the wait is over, the deadline (monotonic ns, kForever: none), a signal, or `ends` and a wake.
+  [[nodiscard]] WaitOutcome sleep(std::int64_t deadline_ns, const std::atomic<bool>& ends) noexcept;
   void end() noexcept;
 
  private:

@@ -66,8 +66,10 @@ class Sessions:
             self.stop()
 
     def stop(self) -> None:
-        """End the session, whoever started it."""
+        """End the session, whoever started it; in miniray its shared memory must be consistent to the end."""
         self._arguments = None
+        if self._module.__name__ == "miniray" and self._module.is_initialized():
+            assert self._module._miniray_core._validate() is None
         self._module.shutdown()
 
 

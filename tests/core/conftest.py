@@ -7,19 +7,10 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-SHARED_MEMORY = Path("/dev/shm")
-
-# A process that hangs is killed after this many seconds. It is a watchdog, not a bound on speed.
-HANG_SECONDS = 60
-
-
-def segments(name: str) -> list[str]:
-    """Return the files in /dev/shm whose name holds ``name``."""
-    return sorted(path.name for path in SHARED_MEMORY.iterdir() if name in path.name)
+from helpers.named_segments import HANG_SECONDS, SHARED_MEMORY, segments_of
 
 
 @pytest.fixture
@@ -27,7 +18,7 @@ def name() -> Iterator[str]:
     """Give a name for segments that no other test uses; fail if any of them is left."""
     unique = f"test{os.getpid()}-{secrets.token_hex(4)}"
     yield unique
-    left = segments(unique)
+    left = segments_of(unique)
     for file in left:
         (SHARED_MEMORY / file).unlink()
     assert left == []

@@ -5,8 +5,8 @@ import gc
 import threading
 
 import pytest
-from core.conftest import segments
 
+from helpers.named_segments import segments_of
 from miniray._miniray_core import ObjectID, ObjectRef, ObjectStore
 from miniray.exceptions import ObjectStoreFullError
 
@@ -37,7 +37,9 @@ def test_put_takes_bytes_in_any_form(store, data):
     assert store.get(store.put(data)) == b"\x01\x02"
 
 
-@pytest.mark.parametrize(("data", "error"), [("text", TypeError), (5, TypeError), (None, TypeError), ([256], ValueError)])
+@pytest.mark.parametrize(
+    ("data", "error"), [("text", TypeError), (5, TypeError), (None, TypeError), ([256], ValueError)]
+)
 def test_put_of_something_else_is_an_error(store, data, error):
     with pytest.raises(error):
         store.put(data)
@@ -173,7 +175,7 @@ def test_view_survives_close(name):
     del store
     gc.collect()
     assert bytes(view[:10]) == b"still here"
-    assert segments(name) == []
+    assert segments_of(name) == []
 
 
 # --- full ---------------------------------------------------------------------------------------------------------------
@@ -246,15 +248,15 @@ def test_full_table_evicts_or_is_an_error(name):
 
 def test_segment_lies_in_shared_memory_while_the_store_lives(name):
     store = ObjectStore(name=name, capacity=MEGABYTE)
-    assert segments(name) == [f"miniray_{name}_objectstore"] == [store.name]
+    assert segments_of(name) == [f"miniray_{name}_objectstore"] == [store.name]
     store.close()
     store.close()
-    assert segments(name) == []
+    assert segments_of(name) == []
 
 
 def test_name_with_the_prefix_is_taken_as_it_is(name):
     with ObjectStore(name=f"miniray_{name}", capacity=MEGABYTE):
-        assert segments(name) == [f"miniray_{name}"]
+        assert segments_of(name) == [f"miniray_{name}"]
 
 
 def test_opening_before_it_was_made_says_so(name):

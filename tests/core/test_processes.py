@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from core.conftest import HANG_SECONDS, SHARED_MEMORY, segments
 
+from helpers.named_segments import HANG_SECONDS, SHARED_MEMORY, segments_of
 from miniray._miniray_core import ObjectRef, ObjectStore, Scheduler, Task, cleanup_shared_memory
 
 KILOBYTE = 1 << 10
@@ -41,7 +41,7 @@ def test_object_of_another_process_is_seen_at_once(name, method):
         child.join()
         assert child.exitcode == 0
         assert store.get(ref) == b"x" * MEGABYTE
-        assert segments(name) == [store.name]
+        assert segments_of(name) == [store.name]
         assert store._validate() is None
 
 
@@ -99,7 +99,10 @@ def test_many_processes_take_each_task_once(name, start_python):
 
 
 def test_default_names_meet(run_python):
-    if set(segments("miniray_objectstore") + segments("miniray_scheduler")) & {"miniray_objectstore", "miniray_scheduler"}:
+    if set(segments_of("miniray_objectstore") + segments_of("miniray_scheduler")) & {
+        "miniray_objectstore",
+        "miniray_scheduler",
+    }:
         pytest.fail("another program uses the default names")
     out = run_python(
         "import subprocess, os\n"
@@ -111,29 +114,36 @@ def test_default_names_meet(run_python):
         "print(subprocess.run([sys.executable, '-c', child], capture_output=True, text=True).stdout)\n"
     )
     assert out.split("\n")[:2] == ["['miniray_objectstore', 'miniray_scheduler']", "b'\\x01\\x02' b'hello'"]
-    assert {"miniray_objectstore", "miniray_scheduler"}.isdisjoint(segments("miniray_"))
+    assert {"miniray_objectstore", "miniray_scheduler"}.isdisjoint(segments_of("miniray_"))
 
 
 # --- ends ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "end", ["", "sys.exit(3)", "raise ValueError('end')", "del s", "cleanup_shared_memory()"], ids=lambda end: end or "end of the program"
+    "end",
+    ["", "sys.exit(3)", "raise ValueError('end')", "del s", "cleanup_shared_memory()"],
+    ids=lambda end: end or "end of the program",
 )
 def test_creator_takes_its_segment_along(name, start_python, end):
-    child = start_python(f"s = ObjectStore(name=sys.argv[1], capacity=1 << 20); s.put(b'x'); t = Scheduler(name=sys.argv[1])\n{end}", name)
+    child = start_python(
+        f"s = ObjectStore(name=sys.argv[1], capacity=1 << 20); s.put(b'x'); t = Scheduler(name=sys.argv[1])\n{end}",
+        name,
+    )
     child.communicate(timeout=HANG_SECONDS)
-    assert segments(name) == []
+    assert segments_of(name) == []
 
 
 def test_others_go_on_after_the_creator_left(name, start_python):
-    child = start_python("s = ObjectStore(name=sys.argv[1], capacity=1 << 20); print(s.put(b'kept').to_hex(), flush=True); input()", name)
+    child = start_python(
+        "s = ObjectStore(name=sys.argv[1], capacity=1 << 20); print(s.put(b'kept').to_hex(), flush=True); input()", name
+    )
     from miniray._miniray_core import ObjectID
 
     ref = ObjectID.from_hex(child.stdout.readline().strip())
     with ObjectStore(create=False, name=name) as store:
         child.communicate("\n", timeout=HANG_SECONDS)
-        assert segments(name) == []
+        assert segments_of(name) == []
         assert store.get(ref) == b"kept"
         assert store.get(store.put(b"more")) == b"more"
 
@@ -156,7 +166,7 @@ def test_forked_child_does_not_end_the_store_of_its_parent(name):
                 finally:
                     os._exit(code)
             assert os.waitpid(child, 0)[1] == 0
-        assert segments(name) == [store.name]
+        assert segments_of(name) == [store.name]
         store.delete(ref)
         store.put(b"y" * 1000)
         assert bytes(view) == b"x" * 1000
@@ -165,13 +175,15 @@ def test_forked_child_does_not_end_the_store_of_its_parent(name):
 
 
 def test_dead_creators_name_is_taken_over(name, start_python):
-    child = start_python("s = ObjectStore(name=sys.argv[1], capacity=1 << 20); s.put(b'x'); print('ready', flush=True); input()", name)
+    child = start_python(
+        "s = ObjectStore(name=sys.argv[1], capacity=1 << 20); s.put(b'x'); print('ready', flush=True); input()", name
+    )
     assert child.stdout.readline() == "ready\n"
     with pytest.raises(FileExistsError, match=f"process {child.pid}"):
         ObjectStore(name=name, capacity=MEGABYTE)
     child.kill()
     child.wait()
-    assert segments(name) != []
+    assert segments_of(name) != []
     with ObjectStore(name=name, capacity=MEGABYTE) as store:
         assert store.size() == 0
         store.put(b"new")
@@ -179,16 +191,17 @@ def test_dead_creators_name_is_taken_over(name, start_python):
 
 def test_segments_of_dead_programs_go_at_the_next_init_and_live_ones_stay(name, start_python, run_python):
     child = start_python(
-        "s = ObjectStore(name=sys.argv[1], capacity=1 << 20); t = Scheduler(name=sys.argv[1]); print('ready', flush=True); input()", name
+        "s = ObjectStore(name=sys.argv[1], capacity=1 << 20); t = Scheduler(name=sys.argv[1]); print('ready', flush=True); input()",
+        name,
     )
     assert child.stdout.readline() == "ready\n"
     start_session = "import miniray; miniray.init(num_cpus=1); miniray.shutdown()"
     run_python(start_session)
-    assert len(segments(name)) == 2
+    assert len(segments_of(name)) == 2
     child.kill()
     child.wait()
     run_python(start_session)
-    assert segments(name) == []
+    assert segments_of(name) == []
 
 
 def test_live_store_stays_beside_a_dead_scheduler_of_the_same_name(name, start_python, run_python):
@@ -198,12 +211,13 @@ def test_live_store_stays_beside_a_dead_scheduler_of_the_same_name(name, start_p
         child.kill()
         child.wait()
         run_python("import miniray; miniray.init(num_cpus=1); miniray.shutdown()")
-        assert segments(name) == [store.name]
+        assert segments_of(name) == [store.name]
 
 
 def test_kill_in_the_middle_of_work_leaves_a_valid_store(name, start_python):
     with ObjectStore(name=name, capacity=2 * MEGABYTE) as store:
         kept = store.put(b"kept" * 1000)
+        pin = store.get_view(kept)
         for round_number in range(8):
             child = start_python(
                 "import random; r = random.Random(int(sys.argv[2])); s = ObjectStore(create=False, name=sys.argv[1])\n"
@@ -225,6 +239,7 @@ def test_kill_in_the_middle_of_work_leaves_a_valid_store(name, start_python):
             child.wait()
             assert store.get(kept) == b"kept" * 1000
             assert store._validate() is None
+        del pin
         # A newcomer clears what the dead had pinned, so that all of it can be used again.
         with ObjectStore(create=False, name=name):
             pass
@@ -235,7 +250,8 @@ def test_kill_of_a_taker_leaves_a_valid_queue(name, start_python):
     with Scheduler(name=name) as scheduler:
         for round_number in range(5):
             child = start_python(
-                "s = Scheduler(create=False, name=sys.argv[1]); print('ready', flush=True)\nwhile True: s.get_next_task(timeout=60)", name
+                "s = Scheduler(create=False, name=sys.argv[1]); print('ready', flush=True)\nwhile True: s.get_next_task(timeout=60)",
+                name,
             )
             assert child.stdout.readline() == "ready\n"
             for i in range(1000 * (round_number + 1)):
@@ -341,20 +357,22 @@ def test_link_in_the_place_of_a_segment_is_refused(name, tmp_path):
 
 def test_cleanup_removes_what_this_process_made_and_closes_it(name):
     store, scheduler = ObjectStore(name=name, capacity=MEGABYTE), Scheduler(name=name)
-    assert len(segments(name)) == 2
+    assert len(segments_of(name)) == 2
     assert cleanup_shared_memory() >= 2
-    assert segments(name) == []
+    assert segments_of(name) == []
     for call in (store.size, scheduler.get_pending_task_count):
         with pytest.raises(ValueError, match="closed"):
             call()
 
 
 def test_cleanup_leaves_what_another_live_process_made(name, start_python):
-    child = start_python("s = ObjectStore(name=sys.argv[1], capacity=1 << 20); print('ready', flush=True); input()", name)
+    child = start_python(
+        "s = ObjectStore(name=sys.argv[1], capacity=1 << 20); print('ready', flush=True); input()", name
+    )
     assert child.stdout.readline() == "ready\n"
     with ObjectStore(create=False, name=name) as store:
         cleanup_shared_memory()
-        assert segments(name) == [store.name]
+        assert segments_of(name) == [store.name]
         store.put(b"x")
     child.communicate("\n", timeout=HANG_SECONDS)
 
@@ -375,5 +393,7 @@ def test_write_through_a_view_hurts_only_the_writer(name, start_python):
 
 
 def test_import_of_the_module_alone_prints_nothing():
-    done = subprocess.run([sys.executable, "-c", "from miniray._miniray_core import ObjectStore"], capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "from miniray._miniray_core import ObjectStore"], capture_output=True, check=True
+    )
     assert (done.stdout, done.stderr) == (b"", b"")

@@ -3,8 +3,8 @@
 import threading
 
 import pytest
-from core.conftest import segments
 
+from helpers.named_segments import segments_of
 from miniray._miniray_core import ObjectRef, Scheduler, Task
 
 
@@ -150,10 +150,10 @@ def test_1024_workers_and_no_more(scheduler):
 
 def test_segment_lies_in_shared_memory_while_the_scheduler_lives(name):
     scheduler = Scheduler(name=name)
-    assert segments(name) == [f"miniray_{name}_scheduler"] == [scheduler.name]
+    assert segments_of(name) == [f"miniray_{name}_scheduler"] == [scheduler.name]
     scheduler.close()
     scheduler.close()
-    assert segments(name) == []
+    assert segments_of(name) == []
     with pytest.raises(ValueError, match="closed"):
         scheduler.get_next_task()
 

@@ -1,0 +1,53 @@
+"""What is there now: segments, processes, descriptors; and waiting for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# A state that does not come is a failure after this many seconds: a watchdog, not a bound on speed.
+LOST_SECONDS = 60
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def segments() -> set[str]:
+    """Return the names of all segments of miniray in /dev/shm."""
+    return {path.name for path in _SHARED_MEMORY.glob("miniray_*")}
+
+
+def children() -> set[int]:
+    """Return this process's children, zombies included."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
+
+
+def descriptors() -> set[str]:
+    """Return what this process's file descriptors point to, by number."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(f"{entry.name} -> {os.readlink(entry)}")
+    return found
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Poll a condition; fail when it does not come true."""
+    end = time.monotonic() + LOST_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"did not happen: {what}"
+        time.sleep(0.005)
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process has ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

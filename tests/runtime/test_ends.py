@@ -1,0 +1,118 @@
+"""A program ends, in whatever way: no process, no segment is left."""
+
+import os
+import signal
+
+import pytest
+
+from helpers.states import is_gone, segments, wait_until
+
+SET_UP = "ray.init(num_cpus=2)\nf = ray.remote(lambda i=0: i)\nray.get([f.remote() for _ in range(20)])\n"
+
+
+@pytest.mark.parametrize(
+    "doing",
+    [
+        "sys.stdin.read()",
+        "ray.get(ray.remote(lambda: time.sleep(600)).remote())",
+        "refs = [f.remote(i) for i in range(10**9)]",
+        "while True: ray.put(bytes(10**6))",
+        "while True: ray.get(f.remote())",
+        "ray.get([ray.remote(lambda: [ray.get(f.remote()) for _ in range(10**9)]).remote() for _ in range(2)])",
+    ],
+    ids=["idle", "in get", "submitting", "putting", "round trips", "nested"],
+)
+def test_killed_driver_leaves_nothing(start_program, doing):
+    program = start_program(f"{SET_UP}ready()\n{doing}")
+    program.wait_ready()
+    program.process.kill()
+    program.process.wait()
+    program.expect_nothing_left()
+
+
+def test_driver_and_supervisor_killed_together_leave_nothing(start_program):
+    program = start_program(f"{SET_UP}ready()\nsys.stdin.read()")
+    program.wait_ready()
+    assert len(program.others) == 3
+    program.process.send_signal(signal.SIGSTOP)  # it must not start another
+    for pid in program.others[:1]:
+        os.kill(pid, signal.SIGKILL)
+    program.process.kill()
+    program.process.wait()
+    program.expect_nothing_left()
+
+
+def test_everybody_killed_leaves_segments_that_the_next_program_removes(start_program):
+    program = start_program(f"{SET_UP}ready()\nsys.stdin.read()")
+    program.wait_ready()
+    for pid in (program.process.pid, *program.others):
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (program.process.pid, *program.others):
+        os.kill(pid, signal.SIGKILL)
+    program.process.wait()
+    wait_until(lambda: all(map(is_gone, program.others)), "all are gone")
+    assert any(program.session in name for name in segments())
+    other = start_program(f"{SET_UP}ready()\nsys.stdin.read()")
+    other.wait_ready()
+    assert not any(program.session in name for name in segments())
+    assert sum(other.session in name for name in segments()) == 2
+    assert other.finish()[0] == 0
+    other.expect_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("", 0),
+        ("ray.shutdown()", 0),
+        ("sys.exit(3)", 3),
+        ("raise ValueError('the end')", 1),
+        ("os._exit(4)", 4),
+        ("os.kill(os.getpid(), 15)", 15),
+        (
+            "import threading; threading.Thread(target=ray.get, args=(ray.remote(lambda: time.sleep(600)).remote(),), daemon=True).start()",
+            0,
+        ),
+    ],
+    ids=["last line", "shutdown", "sys.exit", "exception", "os._exit", "SIGTERM", "thread in get"],
+)
+def test_program_that_ends_leaves_nothing(start_program, end, code):
+    program = start_program(f"{SET_UP}ready()\nkept = ray.put(bytes(10**6)); view = ray.get(kept)\n{end}")
+    program.wait_ready()
+    status, _, err = program.finish()
+    assert status == code
+    assert ("the end" in err) == (code == 1)
+    program.expect_nothing_left()
+
+
+def test_two_programs_do_not_disturb_each_other(start_program):
+    one, other = (
+        start_program(f"{SET_UP}ready()\nsys.stdin.readline()\nprint(sum(ray.get([f.remote(i) for i in range(1000)])))")
+        for _ in range(2)
+    )
+    one.wait_ready()
+    other.wait_ready()
+    assert one.session != other.session
+    one.process.kill()
+    one.process.wait()
+    one.expect_nothing_left()
+    assert other.process.communicate("\n", timeout=60) == ("499500\n", "")
+    other.expect_nothing_left()
+
+
+def test_issue_program_prints_its_result_and_the_workers_line(start_program):
+    program = start_program(
+        "ray.init(num_workers=1)\n"
+        "@ray.remote\n"
+        "def add(a, b):\n"
+        "    print(f'computing {a} + {b}')\n"
+        "    return a + b\n"
+        "ref = add.remote(3, 5)\n"
+        "print(f'Result: {ray.get(ref)}')\n"
+        "ray.shutdown()\n"
+    )
+    code, out, err = program.finish()
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert "Result: 8" in lines
+    assert any(line.startswith("(add pid=") and line.endswith(") computing 3 + 5") for line in lines)

@@ -1,0 +1,96 @@
+"""The supervisor dies: another takes over, adopts the workers, and calls in flight do not notice."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from helpers.programs import KIND_SUPERVISOR, KIND_WORKER, pids_of, supervisor_pid
+from helpers.states import is_gone, wait_until
+from miniray import _miniray_core as core
+from miniray.exceptions import WorkerCrashedError
+
+
+def replace_supervisor():
+    old = supervisor_pid()
+    os.kill(old, signal.SIGKILL)
+    # The new one is there, and has cleared the old one's row away.
+    wait_until(lambda: len(found := pids_of(KIND_SUPERVISOR)) == 1 and found != [old], "another supervisor")
+
+
+@pytest.fixture
+def workers(ray):
+    ray.get([ray.remote(lambda: 1).remote() for _ in range(20)])
+    wait_until(lambda: len(pids_of(KIND_WORKER)) == 2, "two workers")
+    return pids_of(KIND_WORKER)
+
+
+def test_workers_are_adopted(ray, workers):
+    replace_supervisor()
+    assert sorted(pids_of(KIND_WORKER)) == sorted(workers)
+    assert ray.get([ray.remote(lambda i: i).remote(i) for i in range(100)]) == list(range(100))
+    assert core._validate() is None
+
+
+def test_calls_in_flight_do_not_notice(ray, workers, tmp_path):
+    gate = tmp_path / "gate"
+
+    @ray.remote
+    def wait_for_gate():
+        while not gate.exists():
+            time.sleep(0.001)
+        return os.getpid()
+
+    refs = [wait_for_gate.remote() for _ in range(2)]
+    replace_supervisor()
+    gate.touch()
+    assert sorted(ray.get(refs)) == sorted(workers)
+
+
+def test_death_of_an_adopted_worker_is_seen(ray, workers):
+    replace_supervisor()
+    pid_ref = ray.remote(max_retries=0)(lambda: (os.kill(os.getpid(), signal.SIGKILL), time.sleep(600))).remote()
+    with pytest.raises(WorkerCrashedError):
+        ray.get(pid_ref)
+    wait_until(lambda: len(pids_of(KIND_WORKER)) == 2, "two workers again")
+    assert ray.get(ray.remote(lambda: "well").remote()) == "well"
+
+
+def test_worker_and_supervisor_killed_together(ray, workers):
+    for pid in (supervisor_pid(), *workers):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: all(map(is_gone, workers)), "they are gone")
+    assert ray.get([ray.remote(lambda i: i).remote(i) for i in range(100)]) == list(range(100))
+    assert core._validate() is None
+
+
+def test_supervisor_killed_again_and_again(ray, workers):
+    for i in range(5):
+        replace_supervisor()
+        assert ray.get(ray.remote(lambda i: i).remote(i)) == i
+
+
+def test_shutdown_with_a_stopped_supervisor(ray, workers):
+    pid = supervisor_pid()
+    os.kill(pid, signal.SIGSTOP)
+    ray.shutdown()
+    assert is_gone(pid)
+    assert all(map(is_gone, workers))
+
+
+def test_output_of_workers_still_arrives_after_the_change(start_program):
+    program = start_program(
+        "import signal\n"
+        "ray.init(num_cpus=1)\n"
+        "f = ray.remote(lambda: print('heard'))\n"
+        "ray.get(f.remote())\n"
+        "old = next(pid for pid, kind, _, _ in core._processes() if kind == 2)\n"
+        "os.kill(old, signal.SIGKILL)\n"
+        "while not [pid for pid, kind, _, _ in core._processes() if kind == 2 and pid != old]: time.sleep(0.01)\n"
+        "ray.get([f.remote() for _ in range(3)])\n"
+        "ray.shutdown()\n"
+    )
+    code, out, err = program.finish()
+    assert (code, err) == (0, "")
+    assert out.count("heard") == 4
