@@ -16,12 +16,12 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
-    parser.add_argument("--only", action="append", metavar="PATTERN", help="cases to run, with * and ?; may be repeated")
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="cases to run, with * and ?; repeatable")
     parser.add_argument("--engines", metavar="NAMES", help=f"comma-separated; all: {','.join(ENGINES)}")
     parser.add_argument("--rounds", type=int, default=7, help="samples of each case and engine (default 7)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of each engine (default 2)")
     parser.add_argument("--long", action="store_true", help="the long cases too")
-    parser.add_argument("--ray-python", metavar="PATH", help="interpreter that has Ray (default: .venv-ray, if it is there)")
+    parser.add_argument("--ray-python", metavar="PATH", help="interpreter with Ray (default: .venv-ray, if there)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
     parser.add_argument("--check", action="store_true", help="fail when a promise is missed")
@@ -69,7 +69,8 @@ def main() -> int:
     lines = report.table(rows, engines)
     facts = report.machine()
     print(report.plain(lines))
-    print(f"\nmedians of {arguments.rounds} samples in turns; {arguments.workers} workers;", ", ".join(f"{k} {v}" for k, v in facts.items()))
+    circumstances = ", ".join(f"{name} {value}" for name, value in facts.items())
+    print(f"\nmedians of {arguments.rounds} samples, in turns; {arguments.workers} workers; {circumstances}")
     for gap in report.gaps(rows):
         print(gap)
     kept = report.promises(rows)

@@ -1,6 +1,6 @@
 """The engines that are measured, behind one interface. Imported in a process of the engine's own; peers are optional.
 
-An engine answers every case in its own best way; what it cannot do raises ``NotImplementedError``, which is shown as a gap.
+An engine answers every case in its own best way; what it cannot do raises ``NotImplementedError``, a gap in the table.
 """
 
 import contextlib

@@ -36,7 +36,11 @@ def plain(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = []
     for line in lines:
-        text.append("  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]))
+        text.append(
+            "  ".join(
+                [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+            )
+        )
     return "\n".join(text)
 
 
@@ -85,7 +89,9 @@ class Promise:
 
     def __str__(self) -> str:
         word = "at most" if self.at_most else "at least"
-        return f"{'ok    ' if self.is_kept else 'MISSED'}  {self.text}: {number(self.value)} ({word} {number(self.limit)})"
+        return (
+            f"{'ok    ' if self.is_kept else 'MISSED'}  {self.text}: {number(self.value)} ({word} {number(self.limit)})"
+        )
 
 
 def promises(rows: Sequence[Row]) -> list[Promise]:

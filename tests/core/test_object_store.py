@@ -203,8 +203,7 @@ def test_full_store_never_evicts_what_is_viewed(store):
 def test_full_store_of_views_is_an_error(store):
     views = []
     with pytest.raises(ObjectStoreFullError, match="1,048,576 bytes"):
-        while True:
-            views.append(store.get_view(store.put(bytes(MEGABYTE))))
+        views.extend(store.get_view(store.put(bytes(MEGABYTE))) for _ in range(100))
     assert len(views) >= 6
     views.clear()
     store.put(bytes(MEGABYTE))
@@ -214,8 +213,7 @@ def test_eviction_can_be_an_error_instead(name):
     with ObjectStore(name=name, capacity=4 * MEGABYTE, eviction="error") as store:
         refs = []
         with pytest.raises(ObjectStoreFullError):
-            while True:
-                refs.append(store.put(bytes(MEGABYTE)))
+            refs.extend(store.put(bytes(MEGABYTE)) for _ in range(100))
         assert len(refs) >= 3
         assert all(ref in store for ref in refs)
         store.delete(refs.pop())

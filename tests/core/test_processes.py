@@ -94,7 +94,7 @@ def test_many_processes_take_each_task_once(name, start_python):
         answers = [child.communicate(timeout=HANG_SECONDS) for child in children]
         assert [err for _, err in answers] == ["", "", ""]
         taken = [[int(line) for line in out.split()] for out, _ in answers]
-        assert sorted(sum(taken, [])) == list(range(3000))
+        assert sorted(number for one in taken for number in one) == list(range(3000))
         assert all(one == sorted(one) for one in taken)
 
 

@@ -76,8 +76,7 @@ def test_full_store_is_an_error_and_works_again_when_refs_go(small_session):
     ray = small_session
     refs = []
     with pytest.raises(ObjectStoreFullError, match="10,000"):
-        while True:
-            refs.append(ray.put(bytes(10_000_000)))
+        refs.extend(ray.put(bytes(10_000_000)) for _ in range(100))
     assert len(refs) >= 5
     assert all(len(ray.get(ref)) == 10_000_000 for ref in refs)
     refs.clear()
@@ -94,8 +93,7 @@ def test_full_object_table_is_an_error_and_works_again(small_session):
     ray = small_session
     refs = []
     with pytest.raises(MemoryError, match="200 object entries"):
-        while True:
-            refs.append(ray.put(1))
+        refs.extend(ray.put(1) for _ in range(1000))
     refs.clear()
     assert ray.get(ray.put(2)) == 2
 
@@ -106,8 +104,7 @@ def test_full_task_table_is_an_error_and_works_again(small_session, tmp_path):
     wait_for_gate = ray.remote(lambda: [None for _ in iter(gate.exists, True)] and None)
     refs = []
     with pytest.raises(MemoryError, match="50 task entries"):
-        while True:
-            refs.append(wait_for_gate.remote())
+        refs.extend(wait_for_gate.remote() for _ in range(1000))
     assert len(refs) == 50
     gate.touch()
     ray.get(refs)

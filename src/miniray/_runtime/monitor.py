@@ -14,12 +14,31 @@ import sys
 import threading
 from typing import Any
 
+from miniray import _miniray_core as core
 from miniray._runtime.output import OutputSource
 
 _COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
     "from miniray._runtime.supervisor import main; main(sys.argv[1])"
 )
+
+_GRACE_SECONDS = 5.0  # for the supervisor to end the workers and itself
+_KIND_WORKER = 3  # process_table.hpp ProcessKind
+
+
+def _kill_workers() -> None:
+    """Do what a supervisor that died could not: kill the workers and wait for their ends."""
+    for pid, kind, _, _ in core._processes():
+        if kind != _KIND_WORKER:
+            continue
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(pid)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            waiter = select.poll()
+            waiter.register(fd, select.POLLIN)
+            waiter.poll()
+            os.close(fd)
 
 
 class Monitor:
@@ -40,6 +59,7 @@ class Monitor:
         self._sources: dict[int, OutputSource] = {}
         self._stop_read, self._stop_write = os.pipe()
         self._stopping = False
+        self._lock = threading.Lock()  # between stop() and the start of another supervisor
         self._poll.register(self._stop_read, select.POLLIN)
         self._start_supervisor()
         self._thread = threading.Thread(target=self._run, name="miniray-monitor", daemon=True)
@@ -91,8 +111,9 @@ class Monitor:
             self._poll.unregister(self._socket.fileno())
             self._socket.close()
             self._supervisor.wait()
-            if not self._stopping:
-                self._start_supervisor()
+            with self._lock:
+                if not self._stopping:
+                    self._start_supervisor()
 
     def _drain(self) -> None:
         for source in list(self._sources.values()):
@@ -100,10 +121,16 @@ class Monitor:
 
     def stop(self) -> None:
         """End the supervisor and with it the session's processes; print what they still had to say."""
-        self._stopping = True
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._supervisor.wait()
+        with self._lock:
+            self._stopping = True
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        try:
+            self._supervisor.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:  # stopped, or starved
+            self._supervisor.kill()
+        if self._supervisor.wait() != 0:
+            _kill_workers()
         os.write(self._stop_write, b"x")
         self._thread.join()
         self._socket.close()
