@@ -88,10 +88,9 @@ class Promise:
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
     def __str__(self) -> str:
-        word = "at most" if self.at_most else "at least"
-        return (
-            f"{'ok    ' if self.is_kept else 'MISSED'}  {self.text}: {number(self.value)} ({word} {number(self.limit)})"
-        )
+        verdict = "ok    " if self.is_kept else "MISSED"
+        bound = "at most" if self.at_most else "at least"
+        return f"{verdict}  {self.text}: {number(self.value)} ({bound} {number(self.limit)})"
 
 
 def promises(rows: Sequence[Row]) -> list[Promise]:

@@ -1,4 +1,4 @@
-"""Measures: one process per engine, one engine at a time, in turns, so that noise of the machine meets all of them alike."""
+"""Measures: a process per engine, one engine at a time, in turns, so that noise of the machine meets all alike."""
 
 import json
 import os

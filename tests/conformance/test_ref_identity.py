@@ -94,11 +94,6 @@ def test_ref_from_too_few_bytes_is_a_value_error(ray):
         ray.ObjectRef(b"short")
 
 
-def test_random_ref_is_unknown(ray):
-    with pytest.raises(ValueError, match="owner is unknown"):
-        ray.get(ray.ObjectRef.from_random(), timeout=30)
-
-
 def test_refs_of_one_task_are_different(ray):
     refs = ray.remote(num_returns=5)(lambda: range(5)).remote()
     assert len({ref.hex() for ref in refs}) == 5
@@ -121,14 +116,6 @@ def test_ref_survives_cloudpickle_by_hand(ray):
     [same] = cloudpickle.loads(cloudpickle.dumps([ref]))
     assert same == ref
     assert ray.get(same) == "value"
-
-
-def test_ref_pickled_by_hand_pins_its_object(ray):
-    ref = ray.put(bytes(300_000))
-    data = cloudpickle.dumps({"ref": ref})
-    del ref
-    ray.get([ray.put(bytes(300_000)) for _ in range(20)])
-    assert len(ray.get(cloudpickle.loads(data)["ref"])) == 300_000
 
 
 def test_ref_has_a_text_that_task_can_compute_too(ray):
