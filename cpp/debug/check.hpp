@@ -1,6 +1,6 @@
-// debug/check.hpp - assertions by level: 0 release, 1 cheap, 2 internal, 3
-// validate after every step. A failed check is a bug of ours: the process ends
-// with a message, the segment's lock is repaired by whoever waits next.
+// debug/check.hpp - assertions by level: 0 release, 1 cheap, 2 internal, 3 validate after every step.
+//
+// A failed check is a bug of ours: the process ends with a message, the segment's lock is repaired by whoever waits next.
 #pragma once
 
 #include <cstdio>

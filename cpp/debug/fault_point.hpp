@@ -1,10 +1,8 @@
-// debug/fault_point.hpp - named places where a test build kills its own
-// process, to show that the others recover. Only builds with -DMINIRAY_FAULTS
-// have them; a test proves that a release module carries none of the names.
-//   MINIRAY_CRASH_AT=point[:nth][@role]   SIGKILL at the nth pass (first by
-//   default) of that point in a process of that role
-//                                         (driver, supervisor, worker; any role
-//                                         when absent)
+// debug/fault_point.hpp - named places where a test build kills its own process, to show that the others recover.
+//
+// Only builds with -DMINIRAY_FAULTS have them; a test proves that a release module carries none of the names.
+//   MINIRAY_CRASH_AT=point[:nth][@role]   SIGKILL at the nth pass (first by default) of that point in a process of that role
+//                                         (driver, supervisor, worker; any role when absent)
 #pragma once
 
 #if defined(MINIRAY_FAULTS) && MINIRAY_FAULTS

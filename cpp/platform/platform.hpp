@@ -1,9 +1,8 @@
-// platform/platform.hpp - contract of every operating system primitive the core
-// uses. Invariants  P1 nothing outside platform/ includes an OS header or tests
-// an OS macro.
-//             P2 times are nanoseconds of a monotonic clock; sizes and offsets
-//             are bytes; a negative result is -errno. P3 no function allocates
-//             memory or throws, so all of them may be called after fork().
+// platform/platform.hpp - contract of every operating system primitive the core uses.
+//
+// Invariants  P1 nothing outside platform/ includes an OS header or tests an OS macro.
+//             P2 times are nanoseconds of a monotonic clock; sizes and offsets are bytes; a negative result is -errno.
+//             P3 no function allocates memory or throws, so all of them may be called after fork().
 // Blocking    only functions named wait_* may sleep.
 #pragma once
 
@@ -15,8 +14,7 @@ namespace miniray::platform {
 using ProcessNumber = std::int32_t;  // what the kernel calls pid
 using Descriptor = int;
 
-// --- time and processors
-// -------------------------------------------------------------------------------------------
+// --- time and processors ----------------------------------------------------------------------------------------------
 [[nodiscard]] std::uint64_t monotonic_ns() noexcept;
 [[nodiscard]] std::uint32_t processor_count() noexcept;  // usable by this process, at least 1
 inline void cpu_relax() noexcept {
@@ -27,15 +25,13 @@ inline void cpu_relax() noexcept {
 #endif
 }
 
-// --- waiting on a word of shared memory
-// ----------------------------------------------------------------------------
+// --- waiting on a word of shared memory -------------------------------------------------------------------------------
 enum class WaitResult { kWoken, kTimedOut, kInterrupted };  // kWoken also when the word already differed
 inline constexpr std::int64_t kForever = -1;
 WaitResult wait_on_word(const std::uint32_t* word, std::uint32_t expected, std::int64_t timeout_ns) noexcept;
 void wake_word(const std::uint32_t* word, int how_many) noexcept;
 
-// --- processes
-// -----------------------------------------------------------------------------------------------------
+// --- processes --------------------------------------------------------------------------------------------------------
 [[nodiscard]] ProcessNumber current_process() noexcept;
 // Start time in clock ticks since boot; 0 when no such process is visible.
 [[nodiscard]] std::uint64_t process_start_time(ProcessNumber process) noexcept;
@@ -55,8 +51,7 @@ void block_all_signals() noexcept;  // for this thread
 void fill_random(void* destination, std::size_t size_bytes) noexcept;
 void read_boot_id(char (&destination)[40]) noexcept;  // zero-terminated; empty when unknown
 
-// --- shared memory files
-// -------------------------------------------------------------------------------------------
+// --- shared memory files ----------------------------------------------------------------------------------------------
 inline constexpr const char* kSharedMemoryFolder = "/dev/shm";
 inline constexpr std::size_t kPageBytes = 4096;
 struct FileFacts {

@@ -1,20 +1,13 @@
-// process/process_table.hpp - one row per attached process: who is here, and is
-// it alive.
+// process/process_table.hpp - one row per attached process: who is here, and is it alive.
 //
-// Invariants  P1 identity is slot + generation; the generation grows each time
-// a slot is freed, so an old pair never comes back
-//                within 16,384 reuses, and a slot is freed only after recovery
-//                has removed every word that names it.
-//             P2 `identity` (state, kind, generation, pid in one word) is truth
-//             and changes by compare-and-swap, without the lock:
-//                a process needs a row before it can take the lock.
+// Invariants  P1 identity is slot + generation; the generation grows each time a slot is freed, so an old pair never comes back
+//                within 16,384 reuses, and a slot is freed only after recovery has removed every word that names it.
+//             P2 `identity` (state, kind, generation, pid in one word) is truth and changes by compare-and-swap, without the
+//                lock: a process needs a row before it can take the lock.
 //             P3 cells belong to the scheduler and the store, under the lock.
-// Wake words  a process sleeps on its own `wake` word. [W1] ring(): add to
-// wake, then read sleeping -> sleeper: set sleeping, then
-//             compare wake; all sequentially consistent, so one of the two sees
-//             the other.
-// Crash       a row whose process is dead is found by whoever looks
-// (holder_is_dead) and freed by recovery/dead_process.cpp.
+// Wake words  a process sleeps on its own `wake` word. [W1] ring(): add to wake, then read sleeping -> sleeper: set sleeping,
+//             then compare wake; all sequentially consistent, so one of the two sees the other.
+// Crash       a row whose process is dead is found by whoever looks (holder_is_dead) and freed by recovery/dead_process.cpp.
 #pragma once
 
 #include "platform/platform.hpp"

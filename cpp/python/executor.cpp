@@ -358,7 +358,8 @@ PyObject* run_worker(PyObject*, PyObject* args) {
         outcome = runtime::wait_for_lease(domain, session->processors, kIdleSpinNs, deadline);
       }
       if (outcome == runtime::WaitOutcome::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
-      if (outcome == runtime::WaitOutcome::kTimedOut && domain.header().scheduler.worker_count.get() > pool_size && retire(false))
+      if (outcome == runtime::WaitOutcome::kTimedOut && domain.header().scheduler.worker_count.get() > pool_size &&
+          retire(false))
         Py_RETURN_NONE;
       if (outcome != runtime::WaitOutcome::kReady) continue;
     }

@@ -88,7 +88,8 @@ PyObject* session_adopt_after_fork(PyObject*, PyObject*) {
 PyObject* session_close(PyObject*, PyObject*) {
   if (session == nullptr) Py_RETURN_NONE;
   if (uses_of_this_thread != 0) {
-    return PyErr_Format(PyExc_RuntimeError, "miniray.shutdown() was called inside a call of miniray, by code that pickles or unpickles a value");
+    return PyErr_Format(PyExc_RuntimeError,
+                        "miniray.shutdown() was called inside a call of miniray, by code that pickles or unpickles a value");
   }
   Session* closing = session;
   closing->ends.store(true);

@@ -1,8 +1,7 @@
 // recovery/dead_process.hpp - what a dead process left, put right.
 //
 // Invariants  every step is idempotent and ends with a valid domain, so a rescuer that dies is followed by the next, from the
-// start;
-//             a row of the process table is freed last, when no other word names it.
+//             start; a row of the process table is freed last, when no other word names it.
 // Steps       lock taken back and its section undone; lease repeated or failed; wait groups ended; pins and references dropped;
 //             spin count corrected; row freed; everyone woken, because the dead may have owed somebody a wake.
 #pragma once

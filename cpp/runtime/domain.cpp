@@ -322,7 +322,8 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool
   } else {
     auto& found = *reinterpret_cast<ControlHeader*>(region);
     // A creator may be about to write its number; but a heap file never has one, and begins with a page of zeros.
-    if (may_wait && found.creator.load_acquire() == 0) (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs);
+    if (may_wait && found.creator.load_acquire() == 0)
+      (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs);
     // Payload bytes of a heap file must not be taken for facts; 0: a creator has not come that far.
     const bool is_domain = found.magic == kMagic;
     usage = is_domain ? static_cast<DomainUsage>(found.usage) : DomainUsage::kUnknown;

@@ -3,8 +3,9 @@
 // Invariants  D1 a domain is a control region (header, lock, tables) and a heap (payloads). A session keeps them in two files,
 //                miniray_<session>_scheduler and miniray_<session>_objectstore; the low-level classes keep both in one file.
 //             D2 the header's `version` is stored last, with release; 0 means "being made". [D2v] create(): release ->
-//             attach(): acquire D3 everything inside is an offset or an index; each process maps the heap twice: for writing,
-//             and read-only for views.
+//                attach(): acquire
+//             D3 everything inside is an offset or an index; each process maps the heap twice: for writing, and read-only for
+//                views.
 // Crash       a creator that dies half-way leaves version 0 or a dead creator: the next create() of that name takes over.
 #pragma once
 

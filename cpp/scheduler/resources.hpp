@@ -1,10 +1,9 @@
 // scheduler/resources.hpp - what this machine offers, what calls ask for, and one ready queue per distinct demand.
 //
 // Invariants  R1 amounts are in units of 1/10,000. Truth: total. Derived: available = total - what leased, not blocked tasks
-// hold;
-//                it may be below zero after a blocked task went on.
+//                hold; it may be below zero after a blocked task went on.
 //             R2 a shape never changes once made; the queue of a shape holds exactly its tasks in state kQueued, in order of
-//             sequence.
+//                sequence.
 #pragma once
 
 #include "scheduler/task_entry.hpp"

@@ -1,7 +1,7 @@
 // scheduler/scheduler.hpp - from call to result: whoever causes an event does its scheduling, inside one section.
 //
 // Invariants  S1 a worker is idle, or leases one task, or is blocked inside one; the idle list holds exactly the idle ones,
-// newest first.
+//                newest first.
 //             S2 after each section no idle worker exists beside a queued task whose demand fits.
 //             S3 truth: task rows, worker_state and lease of process rows. Derived: idle list, queues, available amounts.
 // Locks       every method with a Transaction runs under the domain's lock; wakes are listed and done by the caller afterwards.

@@ -1,11 +1,12 @@
 // scheduler/task_entry.hpp - one row per call that has not ended.
 //
 // Invariants  T1 truth: state, worker, dependencies, sequence, retries, function, arguments, results. Derived: the ready
-// queues.
+//                queues.
 //             T2 a task holds one reference on its function, its argument object, each reference in its inline arguments, until
-//             it ends. T3 kLeased names the worker (slot + generation), and that worker's row names the task.
+//                it ends.
+//             T3 kLeased names the worker (slot + generation), and that worker's row names the task.
 // Moves       free -> waiting -> queued -> leased -> free; leased -> queued when the worker died or the call is to be tried
-// again.
+//             again.
 #pragma once
 
 #include "shm/slot_table.hpp"

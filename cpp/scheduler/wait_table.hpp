@@ -4,8 +4,7 @@
 //             W2 a group's nodes are chained from it, sealed or not, until the group ends; a task's node ends with the seal.
 //             W3 group.remaining counts the seals still needed; it reaches 0 once, and an error sets it to 0 when fail_fast.
 // Wake-up     [W4] remaining = 0, section committed, then wake word + 1 and a kernel wake -> sleeper: read remaining, then
-// sleep on
-//             the word it read before. A waker killed in between is covered by recovery, which wakes every group.
+//             sleep on the word it read before. A waker killed in between is covered by recovery, which wakes every group.
 // Crash       groups of a dead process are ended by recovery.
 #pragma once
 

@@ -1,11 +1,9 @@
 // shm/atomic.hpp - words of shared memory.
-// Atomic<T>  a word that any process changes without the lock: futex words,
-// flags, statistics. The order is in the method name. Cell<T>    a word that
-// only a Transaction changes (under the lock, with its old value kept in the
-// journal), and anyone may read. Invariants A1 both hold a plain T, so records
-// stay trivial and a futex finds its word.
-//            A2 both are always lock-free, hence address-free: they work
-//            between processes that map them at different addresses.
+//
+// Atomic<T>   a word that any process changes without the lock: futex words, flags, statistics. The order is in the method name.
+// Cell<T>     a word that only a Transaction changes (under the lock, with its old value kept in the journal), and anyone may read.
+// Invariants  A1 both hold a plain T, so records stay trivial and a futex finds its word.
+//             A2 both are always lock-free, hence address-free: they work between processes that map them at different addresses.
 #pragma once
 
 #include <atomic>

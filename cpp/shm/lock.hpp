@@ -1,25 +1,17 @@
-// shm/lock.hpp - the lock that survives its holder, and the undo journal that
-// makes every critical section all-or-nothing.
+// shm/lock.hpp - the lock that survives its holder, and the undo journal that makes every critical section all-or-nothing.
 //
-// Invariants  L1 the word names the holder: process slot + 1 (16 bits),
-// generation (14), REPAIR (bit 30), WAITERS (bit 31); 0 is free.
-//             L2 only a process whose death is proved
-//             (process/process_table.hpp) loses the lock, by one
-//             compare-and-swap. L3 a cell changes only after its old value is
-//             in the journal; the store to `committed` ends the section. L4
-//             active == committed: nothing to undo. Otherwise writing back the
-//             journal, last entry first, gives exactly the
-//                state before the section; doing it twice, or half and then
-//                again, gives the same.
-// Order       one lock per domain, so there is none to get wrong. Under it:
-// bounded work, no system call, no allocation, no Python. Crash       the next
-// waiter that times out, or the supervisor at once, steals the word and rolls
-// the journal back. Threads     the word names a process, not a thread: two
-// threads of one process exclude each other by the same word. Source
-// shared/faults.md section 1 option (c); the undo journal is the textbook one
-// (Gray & Reuter, ch. 10), kept in
-//             program order by compiler fences alone, because a killed
-//             process's retired stores all become visible [L5].
+// Invariants  L1 the word names the holder: process slot + 1 (16 bits), generation (14), REPAIR (bit 30), WAITERS (bit 31); 0
+//                is free.
+//             L2 only a process whose death is proved (process/process_table.hpp) loses the lock, by one compare-and-swap.
+//             L3 a cell changes only after its old value is in the journal; the store to `committed` ends the section.
+//             L4 active == committed: nothing to undo. Otherwise writing back the journal, last entry first, gives exactly the
+//                state before the section; doing it twice, or half and then again, gives the same.
+// Order       one lock per domain, so there is none to get wrong. Under it: bounded work, no system call, no allocation, no
+//             Python.
+// Crash       the next waiter that times out, or the supervisor at once, steals the word and rolls the journal back.
+// Threads     the word names a process, not a thread: two threads of one process exclude each other by the same word.
+// Source      the undo journal is the textbook one (Gray & Reuter, "Transaction Processing", ch. 10), kept in program order by
+//             compiler fences alone, because a killed process's retired stores all become visible [L5].
 #pragma once
 
 #include <cstddef>

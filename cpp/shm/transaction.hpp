@@ -1,19 +1,12 @@
-// shm/transaction.hpp - one critical section: takes the lock, journals each
-// cell it changes, commits with one store.
+// shm/transaction.hpp - one critical section: takes the lock, journals each cell it changes, commits with one store.
 //
-// Invariants  T1 set() is the only way to change a Cell of a record that others
-// can reach; a new critical section cannot forget
+// Invariants  T1 set() is the only way to change a Cell of a record that others can reach; a new critical section cannot forget
 //                the journal, because Cell has no other public setter.
-//             T2 init() skips the journal and is only for a record that is
-//             unreachable until this section commits: taken from a
-//                free list in this section. Undoing the section makes it
-//                unreachable again, whatever it holds.
-//             T3 at most kJournalCapacity sets between two commits; work that
-//             may need more is cut into steps by commit(). T4 wakes are
-//             collected and done after the lock is free: a system call never
-//             happens inside.
-// Crash       before commit: undone by the next holder. After commit, before
-// the wakes: recovery of the dead process wakes all.
+//             T2 init() skips the journal and is only for a record that is unreachable until this section commits: taken from a
+//                free list in this section. Undoing the section makes it unreachable again, whatever it holds.
+//             T3 at most kJournalCapacity sets between two commits; work that may need more is cut into steps by commit().
+//             T4 wakes are collected and done after the lock is free: a system call never happens inside.
+// Crash       before commit: undone by the next holder. After commit, before the wakes: recovery of the dead process wakes all.
 #pragma once
 
 #include <atomic>

@@ -5,14 +5,15 @@
 //                tasks hold (scheduler). Derived: references = hold bits + holds of tasks + places in other objects; pins = pin
 //                bits; hash chains; the list of cached objects.
 //             O3 references == 0 and sealed: freed in the same section, unless kCached (low-level store), which waits for
-//             eviction. O4 references == 0 and pending: stays until its task ends, which then frees it. O5 kWriting: only the
-//             writer knows the object; its hold bit is the writer's, so a dead writer's row frees it. O6 contained reference k
-//             is the pair (slot, generation) 8 * (k + 1) bytes before the payload's end; contained_count grows
-//                as they are counted, so an object that is cut off while being written drops exactly what it counted.
+//                eviction.
+//             O4 references == 0 and pending: stays until its task ends, which then frees it.
+//             O5 kWriting: only the writer knows the object; its hold bit is the writer's, so a dead writer's row frees it.
+//             O6 contained reference k is the pair (slot, generation) 8 * (k + 1) bytes before the payload's end;
+//                contained_count grows as they are counted, so an object that is cut off while being written drops exactly what
+//                it counted.
 // Readers     [O7] seal(): payload, then seal_sequence, then state, then commit -> try_read(): state, then committed sequence,
-// then state
-//             again. A value is used only when the section that sealed it is whole; a sealer killed before its commit is
-//             undone.
+//             then state again. A value is used only when the section that sealed it is whole; a sealer killed before its
+//             commit is undone.
 // Crash       hold and pin bits of a dead process are dropped by recovery/dead_process.cpp, a few objects a section.
 #pragma once
 

@@ -114,8 +114,7 @@ int PageHeap::ensure_backed(std::uint64_t offset, std::uint64_t size_bytes) noex
   return 0;
 }
 
-// --- runs
-// ----------------------------------------------------------------------------------------------------------
+// --- runs -------------------------------------------------------------------------------------------------------------
 
 void PageHeap::mark_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages, RunKind kind) noexcept {
   transaction.set(rows_[page].kind, static_cast<std::uint32_t>(kind));
@@ -226,8 +225,7 @@ void PageHeap::put_run(Transaction& transaction, std::uint32_t page, std::uint32
   bin_insert(transaction, page, pages);
 }
 
-// --- blocks
-// --------------------------------------------------------------------------------------------------------
+// --- blocks -----------------------------------------------------------------------------------------------------------
 
 void PageHeap::partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept {
   const std::uint32_t next = header_->partial[size_class].get();
@@ -309,8 +307,7 @@ void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::ui
   }
 }
 
-// --- truth and derived
-// ---------------------------------------------------------------------------------------------
+// --- truth and derived ------------------------------------------------------------------------------------------------
 
 const char* PageHeap::validate() const noexcept {
   std::uint64_t free_runs = 0;

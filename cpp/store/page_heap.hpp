@@ -1,23 +1,16 @@
-// store/page_heap.hpp - memory of payloads: runs of pages, and slabs of small
-// blocks inside runs of four pages.
+// store/page_heap.hpp - memory of payloads: runs of pages, and slabs of small blocks inside runs of four pages.
 //
-// Invariants  H1 page 0 is never handed out; offset 0 is "no memory". Runs tile
-// pages 1 .. page_count - 1 without gap or overlap.
-//             H2 truth: kind, page_count of a run's first page, and the bits of
-//             a slab. Derived: `first` of the last page, bins,
-//                bitmaps, partial lists, used counts.
+// Invariants  H1 page 0 is never handed out; offset 0 is "no memory". Runs tile pages 1 .. page_count - 1 without gap or
+//                overlap.
+//             H2 truth: kind, page_count of a run's first page, and the bits of a slab. Derived: `first` of the last page,
+//                bins, bitmaps, partial lists, used counts.
 //             H3 two free runs never touch each other: free() merges them.
-//             H4 pages below `backed_pages` are reserved in the file, so
-//             writing there cannot fail; callers ensure_backed() what
-//                they were given before they write, outside the lock. Rows
-//                below `backed_rows` likewise.
+//             H4 pages below `backed_pages` are reserved in the file, so writing there cannot fail; callers ensure_backed()
+//                what they were given before they write, outside the lock. Rows below `backed_rows` likewise.
 //             H5 blocks start on 64 bytes, runs on a page.
-// Cost        every operation is O(1): two-level segregated fit (Masmano et
-// al., "TLSF", 2004) over pages; last freed, first used,
-//             because pages that were touched before copy many times faster
-//             than fresh ones.
-// Crash       journaled whole. A block reserved for an object that is being
-// written belongs to that object's row.
+// Cost        every operation is O(1): two-level segregated fit (Masmano et al., "TLSF", 2004) over pages; last freed, first
+//             used, because pages that were touched before copy many times faster than fresh ones.
+// Crash       journaled whole. A block reserved for an object that is being written belongs to that object's row.
 #pragma once
 
 #include "platform/platform.hpp"
