@@ -3,6 +3,7 @@
 #if defined(MINIRAY_FAULTS) && MINIRAY_FAULTS
 #include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -12,6 +13,7 @@ struct Plan {
   char point[64] = {};
   char role[16] = {};
   long nth = 1;
+  const char* token = std::getenv("MINIRAY_CRASH_TOKEN");
   Plan() {
     const char* text = std::getenv("MINIRAY_CRASH_AT");
     if (text == nullptr) return;
@@ -36,7 +38,9 @@ void set_fault_role(const char* new_role) noexcept { role = new_role; }
 void fault_point(const char* name) noexcept {
   if (plan.point[0] == '\0' || std::strcmp(name, plan.point) != 0) return;
   if (plan.role[0] != '\0' && std::strcmp(role, plan.role) != 0) return;
-  if (passes.fetch_add(1) + 1 == plan.nth) (void)std::raise(SIGKILL);
+  if (passes.fetch_add(1) + 1 != plan.nth) return;
+  if (plan.token != nullptr && std::remove(plan.token) != 0) return;  // another process took it
+  (void)std::raise(SIGKILL);
 }
 
 }  // namespace miniray::debug

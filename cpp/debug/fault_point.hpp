@@ -3,6 +3,7 @@
 // Only builds with -DMINIRAY_FAULTS have them; a test proves that a release module carries none of the names.
 //   MINIRAY_CRASH_AT=point[:nth][@role]   SIGKILL at the nth pass (first by default) of that point in a process of that role
 //                                         (driver, supervisor, worker; any role when absent)
+//   MINIRAY_CRASH_TOKEN=file              only the process that can remove that file: one crash in all
 #pragma once
 
 #if defined(MINIRAY_FAULTS) && MINIRAY_FAULTS

@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "debug/fault_point.hpp"
 #include "python/domain_errors.hpp"
 #include "python/object_ref.hpp"
 #include "recovery/dead_process.hpp"
@@ -72,6 +73,7 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   if (failure) return raise_domain_failure(failure, control_name(name).c_str());
   session = fresh.release();
   finish_set_up();
+  if (kind_of(kind) == runtime::ProcessKind::kSupervisor) MINIRAY_FAULT_ROLE("supervisor");
   Py_RETURN_NONE;
 }
 
