@@ -15,8 +15,17 @@ def hold(ray, gate, started):
         gate.wait()
         return name
 
-    yield lambda name, **options: hold.options(**options).remote(gate, started, name)
+    running = []
+
+    def start(name, **options):
+        running.append(hold.options(**options).remote(gate, started, name))
+        return running[-1]
+
+    yield start
     gate.open()
+    if running:
+        # The gate goes with the test: a task that came too late would wait for it for ever, and hold its CPU.
+        ray.wait(running, num_returns=len(running))
 
 
 def test_task_takes_one_cpu_by_default(ray, hold, started, gate):
