@@ -18,7 +18,6 @@ namespace {
 using miniray::runtime::Domain;
 using miniray::runtime::ObjectKey;
 using miniray::runtime::ObjectState;
-using miniray::runtime::TaskBytes;
 using miniray::runtime::TaskQueue;
 using miniray::runtime::Transaction;
 using miniray::shm::Index;
@@ -31,7 +30,7 @@ constexpr int kThreads = 4;
 
 int scaled(int count) {
   const char* scale = std::getenv("MINIRAY_TEST_SCALE");
-  const double factor = scale == nullptr ? 1.0 : std::atof(scale);
+  const double factor = scale == nullptr ? 1.0 : std::strtod(scale, nullptr);
   return count * factor < 50 ? 50 : static_cast<int>(count * factor);
 }
 
@@ -181,7 +180,7 @@ void wait_for_each_other(Domain& domain) {
 
 int main() {
   const unsigned seed = std::getenv("MINIRAY_TEST_SEED") != nullptr
-                            ? static_cast<unsigned>(std::atoi(std::getenv("MINIRAY_TEST_SEED")))
+                            ? static_cast<unsigned>(std::strtoul(std::getenv("MINIRAY_TEST_SEED"), nullptr, 10))
                             : std::random_device{}();
   std::printf("seed %u\n", seed);
   const std::string name = "miniray_stress" + std::to_string(miniray::platform::current_process());
