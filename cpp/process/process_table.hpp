@@ -47,12 +47,16 @@ struct Identity {
   }
 };
 
+// Units of ProcessEntry::spinning.
+inline constexpr std::uint32_t kSpinsForResult = 1;
+inline constexpr std::uint32_t kSpinsForLease = 1U << 16;
+
 struct alignas(64) ProcessEntry {
   Atomic<std::uint64_t> identity;
   Atomic<std::uint64_t> start_time;  // 0 until the process wrote it
   Atomic<std::uint32_t> wake;        // futex word, counts calls [W1]
   Atomic<std::uint32_t> sleeping;    // number of threads that sleep or are about to [W1]
-  Atomic<std::uint32_t> spinning;    // this process is counted in Globals::spinners
+  Atomic<std::uint32_t> spinning;    // this process's share in the scheduler's counts of spinners
   Cell<std::uint32_t> worker_state;  // WorkerState
   Cell<Index> lease;                 // task this worker runs or is to run; a worker polls it
   Cell<Index> idle_next;             // newest idle worker first

@@ -272,7 +272,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
         const shm::LockBlock& lock = domain.lock.block();
         const ObjectKey key = keys.front();
         store::PayloadView view;
-        done = runtime::spin_until(domain, session->processors, kResultSpinNs, false,
+        done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult,
                                    [&] { return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady; });
       }
       if (!done) {

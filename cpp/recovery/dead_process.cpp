@@ -39,7 +39,9 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
   domain.reclaim();
   domain.finish_trim_of(dead);
   MINIRAY_FAULT_POINT("recovery.rows_done");
-  if (entry.spinning.exchange_ordered(0) != 0) domain.header().scheduler.spinners.fetch_sub_ordered(1);
+  const std::uint32_t spinning = entry.spinning.exchange_ordered(0);
+  domain.header().scheduler.spinners.fetch_sub_ordered(spinning % process::kSpinsForLease);
+  domain.header().scheduler.idle_spinners.fetch_sub_ordered(spinning / process::kSpinsForLease);
   domain.processes.free(dead);
   domain.wake_everyone();
   return true;

@@ -100,7 +100,8 @@ WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64
     Transaction transaction(domain.lock);
     return entry.lease.get() != kNone;
   };
-  if (spin_until(domain, processors, spin_ns, true, leased) && entry.lease.get() != kNone) return WaitOutcome::kReady;
+  if (spin_until(domain, processors, spin_ns, SpinFor::kLease, leased) && entry.lease.get() != kNone)
+    return WaitOutcome::kReady;
   for (;;) {
     const std::uint32_t wake = entry.wake.load_ordered();
     entry.sleeping.fetch_add_ordered(1);  // process_table.hpp [W1]

@@ -33,14 +33,22 @@ class ObjectWait {
   Index group_ = kNone;
 };
 
-// Spins for up to `limit_ns` while `done()` is false and the machine has a processor to spare.
+enum class SpinFor { kResult, kLease };
+
+// Spins for up to `limit_ns` while `done()` is false and the machine has a processor to spare. An idle worker leaves one for whoever will
+// give it work, spinning for a result or computing, and gives way to tasks that run; so who waits for a result does not count it.
 template <class Done>
-bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns, bool is_worker, Done done) noexcept {
+bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns, SpinFor what, Done done) noexcept {
   scheduler::SchedulerHeader& shared = domain.header().scheduler;
-  const auto busy = [&] { return shared.running_count.get() + shared.spinners.load_relaxed() + (is_worker ? 1U : 0U); };
+  const bool for_lease = what == SpinFor::kLease;
+  const auto busy = [&] {
+    return shared.running_count.get() + (for_lease ? shared.idle_spinners.load_relaxed() + 1 : shared.spinners.load_relaxed());
+  };
   if (busy() >= processors) return done();
-  domain.own_entry().spinning.fetch_add_ordered(1);
-  shared.spinners.fetch_add_ordered(1);
+  shm::Atomic<std::uint32_t>& count = for_lease ? shared.idle_spinners : shared.spinners;
+  const std::uint32_t own_count = for_lease ? process::kSpinsForLease : process::kSpinsForResult;
+  domain.own_entry().spinning.fetch_add_ordered(own_count);
+  count.fetch_add_ordered(1);
   const std::uint64_t end = platform::monotonic_ns() + limit_ns;
   bool found = done();
   while (!found) {
@@ -48,10 +56,10 @@ bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns
       platform::cpu_relax();
       found = done();
     }
-    if (platform::monotonic_ns() >= end || shared.running_count.get() + shared.spinners.load_relaxed() > processors) break;
+    if (platform::monotonic_ns() >= end || busy() > processors) break;
   }
-  shared.spinners.fetch_sub_ordered(1);
-  domain.own_entry().spinning.fetch_sub_ordered(1);
+  count.fetch_sub_ordered(1);
+  domain.own_entry().spinning.fetch_sub_ordered(own_count);
   return found || done();
 }
 

@@ -27,7 +27,8 @@ struct SchedulerHeader {
   Atomic<std::uint32_t> arrivals;  // futex word: tasks came (low-level module)
   Atomic<std::uint32_t> arrival_waiters;
   Atomic<std::uint32_t> doorbell_rung;  // the supervisor has been rung and has not looked yet
-  Atomic<std::uint32_t> spinners;       // processes that spin for work or a result
+  Atomic<std::uint32_t> spinners;       // threads that spin for a result
+  Atomic<std::uint32_t> idle_spinners;  // idle workers that spin for a lease
   Atomic<std::uint32_t> trim_wanted;    // 1: tables hold more empty chunks than are worth keeping; 2: the supervisor knows
   Atomic<std::uint32_t> trimmer;        // ProcessId, packed, of who gives chunks back; 0: nobody
 };
