@@ -32,7 +32,7 @@ slow = ray.remote(lambda: time.sleep(600))
 @pytest.mark.parametrize("to_all", [False, True], ids=["driver", "group"])
 def test_interrupt_leaves_everything_whole(start_program, doing, to_all):
     program = start_program(
-        f"{SET_UP}ready()\ntry:\n    {doing}\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
+        f"{SET_UP}try:\n    ready()\n    {doing}\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
         "ray.shutdown()\nray.init(num_cpus=2)\n"
         "print(sum(ray.get([f.remote(i) for i in range(100)])), core._validate())\n"
     )
@@ -48,8 +48,8 @@ def test_interrupt_leaves_everything_whole(start_program, doing, to_all):
 
 def test_session_goes_on_after_an_interrupted_get(start_program):
     program = start_program(
-        f"{SET_UP}gate = ray.remote(lambda: time.sleep(0.3) or 'late')\nref = gate.remote()\nready()\n"
-        "try:\n    ray.get(slow.remote())\nexcept KeyboardInterrupt:\n    print(ray.get(ref), core._validate())\n"
+        f"{SET_UP}gate = ray.remote(lambda: time.sleep(0.3) or 'late')\nref = gate.remote()\n"
+        "try:\n    ready()\n    ray.get(slow.remote())\nexcept KeyboardInterrupt:\n    print(ray.get(ref), core._validate())\n"
     )
     program.wait_ready()
     program.process.send_signal(signal.SIGINT)
