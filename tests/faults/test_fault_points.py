@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import miniray
-from helpers.states import LOST_SECONDS, segments, wait_until
+from helpers.states import LOST_SECONDS, sessions_of_ours, wait_until
 
 SITE = os.environ.get("MINIRAY_FAULTS_SITE", "")
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,14 +86,14 @@ if SITE:
     @pytest.mark.parametrize("nth", [1, 5, 200, 3000])
     @pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("transaction.")])
     def test_driver_that_dies_leaves_nothing(point, nth, tmp_path):
-        before = segments()
+        before = sessions_of_ours()
         done, killed = run(point, nth, "driver", tmp_path)
         assert killed
         assert done.returncode == -9
         if nth < 200:  # it had no supervisor yet: the next program clears up
             miniray.init(num_cpus=1)
             miniray.shutdown()
-        wait_until(lambda: segments() <= before, "the segments go")
+        wait_until(lambda: sessions_of_ours() <= before, "the segments go")
 
     def test_points_bite(tmp_path):
         assert run("task.claimed", 1, "worker", tmp_path)[1]

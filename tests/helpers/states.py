@@ -19,6 +19,32 @@ def segments() -> set[str]:
     return {path.name for path in _SHARED_MEMORY.glob("miniray_*")}
 
 
+def sessions_of_ours() -> set[str]:
+    """Return sessions in /dev/shm that this process or its children have, or nobody alive: not those of other programs."""
+    from miniray import _miniray_core as core
+
+    found = set()
+    for name in segments():
+        session = name.removeprefix("miniray_").removesuffix("_scheduler")
+        if name.endswith("_scheduler") and session:
+            owner = core._session_inspect(session)
+            if owner == 0 or (owner > 0 and is_descendant(owner)):
+                found.add(session)
+    return found
+
+
+def is_descendant(pid: int) -> bool:
+    """Return whether a process is this one or comes from it."""
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return False
+
+
 def children() -> set[int]:
     """Return this process's children, zombies included."""
     found = set()
