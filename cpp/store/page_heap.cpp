@@ -9,6 +9,9 @@ namespace {
 
 constexpr std::uint64_t kBackingStepPages = 64;
 constexpr std::uint64_t kRowStepBytes = 1U << 18;
+// How far a search goes that the bitmaps do not answer: at first, and before the heap is called full.
+constexpr int kLooks = 8;
+constexpr int kLastLooks = 512;
 
 struct Bin {
   std::uint32_t first_level;
@@ -44,27 +47,17 @@ std::uint64_t PageHeap::charged_bytes(std::uint64_t size_bytes) noexcept {
   return std::uint64_t{pages_for(size_bytes)} * kPageBytes;
 }
 
-int PageHeap::initialize(Transaction& transaction) noexcept {
-  const auto pages = static_cast<std::uint32_t>(header_->page_count - 1);
-  // The last row is written together with the first one of the untouched rest:
-  // reserve its page too.
-  const std::uint64_t last = header_->rows_offset + (header_->page_count - 1) * sizeof(PageRow);
-  const int error = platform::reserve_pages(control_file_, last & ~(kPageBytes - 1), kPageBytes);
-  if (error != 0) return error;
-  transaction.set(header_->high_page, 1);
-  mark_run(transaction, 1, pages, RunKind::kFree);
-  bin_insert(transaction, 1, pages);
-  return 0;
-}
+void PageHeap::initialize(Transaction& transaction) noexcept { transaction.set(header_->high_page, 1); }
 
-AllocateResult PageHeap::allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset) noexcept {
+AllocateResult PageHeap::allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset,
+                                  bool may_grow) noexcept {
   AllocateResult result = AllocateResult::kDone;
   if (size_bytes <= kLargestBlock) {
-    offset = take_block(transaction, size_class_of(size_bytes), result);
+    offset = take_block(transaction, size_class_of(size_bytes), may_grow, result);
   } else {
     if (size_bytes > capacity_bytes()) return AllocateResult::kFull;
     const std::uint32_t pages = pages_for(size_bytes);
-    const std::uint32_t page = take_run(transaction, pages, result);
+    const std::uint32_t page = take_run(transaction, pages, may_grow, result);
     if (result != AllocateResult::kDone) return result;
     mark_run(transaction, page, pages, RunKind::kUsed);
     offset = page * kPageBytes;
@@ -80,7 +73,7 @@ void PageHeap::free(Transaction& transaction, std::uint64_t offset, std::uint64_
   } else {
     const auto page = static_cast<std::uint32_t>(offset / kPageBytes);
     MINIRAY_REQUIRE(rows_[page].kind.get() == static_cast<std::uint32_t>(RunKind::kUsed));
-    put_run(transaction, page, rows_[page].page_count.get());
+    release_run(transaction, page, rows_[page].page_count.get());
   }
   transaction.add(header_->used_bytes, 0 - charged_bytes(size_bytes));
 }
@@ -153,60 +146,103 @@ void PageHeap::bin_remove(Transaction& transaction, std::uint32_t page, std::uin
   }
 }
 
-std::uint32_t PageHeap::find_run(std::uint32_t pages) const noexcept {
-  // Any run of the bin above is long enough; in the bin of `pages` itself some
-  // may be, so look at a few there first.
+std::uint32_t PageHeap::find_run(std::uint32_t pages, int looks) const noexcept {
+  // Any run of a bin above is long enough; in the bin of `pages` itself some may be: look at a few there first.
   const Bin own = bin_of(pages);
   std::uint32_t page = header_->bins[own.first_level][own.second_level].get();
-  for (int look = 0; page != shm::kNone && look < 8; ++look, page = rows_[page].next.get()) {
+  for (int look = 0; page != shm::kNone && look < looks; ++look, page = rows_[page].next.get()) {
     if (rows_[page].page_count.get() >= pages) return page;
   }
   const std::uint32_t second = header_->second_level_bits[own.first_level].get() & ~((2U << own.second_level) - 1);
   if (second != 0) return header_->bins[own.first_level][std::countr_zero(second)].get();
   const std::uint32_t first = header_->first_level_bits.get() & ~((2U << own.first_level) - 1);
-  if (first != 0) {
-    const int level = std::countr_zero(first);
-    return header_->bins[level][std::countr_zero(header_->second_level_bits[level].get())].get();
-  }
-  // Nothing larger: the rest of the own bin decides between "full" and one slow
-  // success.
-  for (; page != shm::kNone; page = rows_[page].next.get()) {
-    if (rows_[page].page_count.get() >= pages) return page;
-  }
-  return shm::kNone;
+  if (first == 0) return shm::kNone;
+  const int level = std::countr_zero(first);
+  return header_->bins[level][std::countr_zero(header_->second_level_bits[level].get())].get();
 }
 
-std::uint32_t PageHeap::take_run(Transaction& transaction, std::uint32_t pages, AllocateResult& result) noexcept {
-  std::uint32_t page = find_run(pages);
-  if (page == shm::kNone) {
-    bool released = false;
-    for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
-      released = release_empty_slab(transaction, size_class) || released;
-    }
-    if (released) page = find_run(pages);
-  }
-  if (page == shm::kNone) {
-    result = AllocateResult::kFull;
-    return shm::kNone;
-  }
-  const std::uint32_t found = rows_[page].page_count.get();
-  if (page + pages < header_->page_count && page + pages >= header_->backed_rows.load_acquire()) {
+std::uint32_t PageHeap::take_wilderness(Transaction& transaction, std::uint32_t pages, bool may_grow,
+                                        AllocateResult& result) noexcept {
+  const std::uint32_t page = header_->high_page.get();
+  result = AllocateResult::kFull;
+  if (pages > header_->page_count - page) return shm::kNone;
+  if (!may_grow && std::uint64_t{page} + pages > header_->backed_pages.load_acquire()) return shm::kNone;
+  if (std::uint64_t{page} + pages > header_->backed_rows.load_acquire()) {
     result = AllocateResult::kNeedsBacking;
     return shm::kNone;
   }
-  bin_remove(transaction, page, found);
-  if (found > pages) {
-    mark_run(transaction, page + pages, found - pages, RunKind::kFree);
-    bin_insert(transaction, page + pages, found - pages);
-  }
-  if (page + pages > header_->high_page.get()) transaction.set(header_->high_page, page + pages);
+  transaction.set(header_->high_page, page + pages);
   result = AllocateResult::kDone;
   return page;
 }
 
+bool PageHeap::make_runs(Transaction& transaction) noexcept {
+  bool made = false;
+  for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
+    made = release_empty_slab(transaction, size_class) || made;
+  }
+  for (int count = 0; count < kLooks && header_->discard_head.get() != shm::kNone; ++count) {
+    const std::uint32_t page = header_->discard_head.get();
+    transaction.set(header_->discard_head, rows_[page].next.get());
+    put_run(transaction, page, rows_[page].page_count.get());
+    made = true;
+  }
+  return made;
+}
+
+std::uint32_t PageHeap::take_run(Transaction& transaction, std::uint32_t pages, bool may_grow,
+                                 AllocateResult& result) noexcept {
+  for (int looks = kLooks;;) {
+    if (const std::uint32_t page = find_run(pages, looks); page != shm::kNone) {
+      const std::uint32_t found = rows_[page].page_count.get();
+      bin_remove(transaction, page, found);
+      if (found > pages) {
+        mark_run(transaction, page + pages, found - pages, RunKind::kFree);
+        bin_insert(transaction, page + pages, found - pages);
+      }
+      result = AllocateResult::kDone;
+      return page;
+    }
+    const std::uint32_t page = take_wilderness(transaction, pages, may_grow, result);
+    if (result != AllocateResult::kFull || looks == kLastLooks) return page;
+    if (transaction.room() < 1024 || !make_runs(transaction)) looks = kLastLooks;
+  }
+}
+
+void PageHeap::release_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept {
+  if (header_->discards == 0) {
+    put_run(transaction, page, pages);
+    return;
+  }
+  mark_run(transaction, page, pages, RunKind::kDiscard);
+  transaction.set(rows_[page].next, header_->discard_head.get());
+  transaction.set(header_->discard_head, page);
+  if (header_->discard_wanted.load_relaxed() == 0) header_->discard_wanted.store_relaxed(1);
+}
+
+bool PageHeap::begin_discard(Transaction& transaction, std::uint64_t& offset, std::uint64_t& size_bytes) noexcept {
+  std::uint32_t page = header_->discarding.get();  // of a process that died while it gave the space back: once more
+  if (page == shm::kNone) {
+    page = header_->discard_head.get();
+    if (page == shm::kNone) return false;
+    transaction.set(header_->discard_head, rows_[page].next.get());
+    transaction.set(header_->discarding, page);
+  }
+  offset = page * kPageBytes;
+  size_bytes = rows_[page].page_count.get() * kPageBytes;
+  return true;
+}
+
+void PageHeap::end_discard(Transaction& transaction) noexcept {
+  const std::uint32_t page = header_->discarding.get();
+  if (page == shm::kNone) return;
+  transaction.set(header_->discarding, shm::kNone);
+  put_run(transaction, page, rows_[page].page_count.get());
+}
+
 void PageHeap::put_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept {
   const std::uint32_t after = page + pages;
-  if (after < header_->page_count && rows_[after].kind.get() == static_cast<std::uint32_t>(RunKind::kFree)) {
+  if (after < header_->high_page.get() && rows_[after].kind.get() == static_cast<std::uint32_t>(RunKind::kFree)) {
     const std::uint32_t more = rows_[after].page_count.get();
     bin_remove(transaction, after, more);
     transaction.set(rows_[after].kind, static_cast<std::uint32_t>(RunKind::kInterior));
@@ -220,6 +256,10 @@ void PageHeap::put_run(Transaction& transaction, std::uint32_t page, std::uint32
       pages += page - before;
       page = before;
     }
+  }
+  if (page + pages == header_->high_page.get()) {
+    transaction.set(header_->high_page, page);
+    return;
   }
   mark_run(transaction, page, pages, RunKind::kFree);
   bin_insert(transaction, page, pages);
@@ -250,14 +290,15 @@ bool PageHeap::release_empty_slab(Transaction& transaction, std::uint32_t size_c
   const std::uint32_t page = header_->partial[size_class].get();
   if (page == shm::kNone || (rows_[page].slab.get() & 0xFFFF) != 0) return false;
   partial_remove(transaction, page, size_class);
-  put_run(transaction, page, kSlabPages);
+  release_run(transaction, page, kSlabPages);
   return true;
 }
 
-std::uint64_t PageHeap::take_block(Transaction& transaction, std::uint32_t size_class, AllocateResult& result) noexcept {
+std::uint64_t PageHeap::take_block(Transaction& transaction, std::uint32_t size_class, bool may_grow,
+                                   AllocateResult& result) noexcept {
   std::uint32_t page = header_->partial[size_class].get();
   if (page == shm::kNone) {
-    page = take_run(transaction, kSlabPages, result);
+    page = take_run(transaction, kSlabPages, may_grow, result);
     if (result != AllocateResult::kDone) return 0;
     mark_run(transaction, page, kSlabPages, RunKind::kSlab);
     for (std::uint32_t i = 0; i < kSlabPages; ++i) {
@@ -303,7 +344,7 @@ void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::ui
   const bool alone = rows_[page].next.get() == shm::kNone && rows_[page].previous.get() == shm::kNone;
   if (used == 1 && !alone) {
     partial_remove(transaction, page, size_class);
-    put_run(transaction, page, kSlabPages);
+    release_run(transaction, page, kSlabPages);
   }
 }
 
@@ -311,18 +352,23 @@ void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::ui
 
 const char* PageHeap::validate() const noexcept {
   std::uint64_t free_runs = 0;
+  std::uint64_t discard_runs = 0;
   std::uint64_t used_bytes = 0;
   std::uint64_t partial_slabs[kClassCount] = {};
   bool previous_free = false;
+  const std::uint32_t end = header_->high_page.get();
+  if (end == 0 || end > header_->page_count) return "heap: the wilderness begins outside";
   std::uint32_t page = 1;
-  while (page < header_->page_count) {
+  while (page < end) {
     const auto kind = static_cast<RunKind>(rows_[page].kind.get());
     const std::uint32_t pages = rows_[page].page_count.get();
-    if (pages == 0 || pages > header_->page_count - page) return "heap: a run has an impossible length";
+    if (pages == 0 || pages > end - page) return "heap: a run has an impossible length";
     if (rows_[page + pages - 1].first.get() != page) return "heap: the last page of a run does not name its first";
     if (kind == RunKind::kFree) {
       if (previous_free) return "heap: two free runs touch";
       ++free_runs;
+    } else if (kind == RunKind::kDiscard) {
+      discard_runs += page == header_->discarding.get() ? 0U : 1U;
     } else if (kind == RunKind::kSlab) {
       const std::uint32_t size_class = rows_[page].slab.get() >> 16;
       if (size_class >= kClassCount || pages != kSlabPages) return "heap: bad slab";
@@ -340,7 +386,13 @@ const char* PageHeap::validate() const noexcept {
     previous_free = kind == RunKind::kFree;
     page += pages;
   }
+  if (previous_free) return "heap: a free run touches the wilderness";
   if (used_bytes != header_->used_bytes.get()) return "heap: used bytes differ from the runs";
+  if (const char* fault = validate_slabs(partial_slabs); fault != nullptr) return fault;
+  return validate_bins(free_runs, discard_runs);
+}
+
+const char* PageHeap::validate_slabs(const std::uint64_t (&partial_slabs)[kClassCount]) const noexcept {
   for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
     std::uint64_t listed = 0;
     for (std::uint32_t slab = header_->partial[size_class].get(); slab != shm::kNone; slab = rows_[slab].next.get()) {
@@ -349,10 +401,10 @@ const char* PageHeap::validate() const noexcept {
     }
     if (listed != partial_slabs[size_class]) return "heap: a slab with room is in no list";
   }
-  return validate_bins(free_runs);
+  return nullptr;
 }
 
-const char* PageHeap::validate_bins(std::uint64_t free_runs) const noexcept {
+const char* PageHeap::validate_bins(std::uint64_t free_runs, std::uint64_t discard_runs) const noexcept {
   std::uint64_t listed = 0;
   for (std::uint32_t first = 0; first < kFirstLevels; ++first) {
     for (std::uint32_t second = 0; second < kSecondLevels; ++second) {
@@ -369,7 +421,12 @@ const char* PageHeap::validate_bins(std::uint64_t free_runs) const noexcept {
     const bool marked = (header_->first_level_bits.get() >> first & 1U) != 0;
     if (marked != (header_->second_level_bits[first].get() != 0)) return "heap: first and second level disagree";
   }
-  return listed == free_runs ? nullptr : "heap: a free run is in no bin";
+  if (listed != free_runs) return "heap: a free run is in no bin";
+  for (std::uint32_t page = header_->discard_head.get(); page != shm::kNone; page = rows_[page].next.get()) {
+    if (rows_[page].kind.get() != static_cast<std::uint32_t>(RunKind::kDiscard)) return "heap: a run in use is to be discarded";
+    if (discard_runs-- == 0) return "heap: too many runs to discard";
+  }
+  return discard_runs == 0 ? nullptr : "heap: a run to discard is in no list";
 }
 
 void PageHeap::rebuild(Transaction& transaction) noexcept {
@@ -379,14 +436,20 @@ void PageHeap::rebuild(Transaction& transaction) noexcept {
   for (auto& bits : header_->second_level_bits) transaction.set(bits, 0);
   transaction.set(header_->first_level_bits, 0);
   for (auto& head : header_->partial) transaction.set(head, shm::kNone);
+  transaction.set(header_->discard_head, shm::kNone);
   std::uint64_t used_bytes = 0;
-  for (std::uint32_t page = 1; page < header_->page_count;) {
+  for (std::uint32_t page = 1; page < header_->high_page.get();) {
     if (transaction.room() < 32) transaction.commit();
     const std::uint32_t pages = rows_[page].page_count.get();
     transaction.set(rows_[page + pages - 1].first, page);
     switch (static_cast<RunKind>(rows_[page].kind.get())) {
       case RunKind::kFree:
         bin_insert(transaction, page, pages);
+        break;
+      case RunKind::kDiscard:
+        if (page == header_->discarding.get()) break;
+        transaction.set(rows_[page].next, header_->discard_head.get());
+        transaction.set(header_->discard_head, page);
         break;
       case RunKind::kUsed:
         used_bytes += std::uint64_t{pages} * kPageBytes;

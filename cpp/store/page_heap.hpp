@@ -1,16 +1,19 @@
 // store/page_heap.hpp - memory of payloads: runs of pages, and slabs of small blocks inside runs of four pages.
 //
-// Invariants  H1 page 0 is never handed out; offset 0 is "no memory". Runs tile pages 1 .. page_count - 1 without gap or
-//                overlap.
-//             H2 truth: kind, page_count of a run's first page, and the bits of a slab. Derived: `first` of the last page,
-//                bins, bitmaps, partial lists, used counts.
-//             H3 two free runs never touch each other: free() merges them.
-//             H4 pages below `backed_pages` are reserved in the file, so writing there cannot fail; callers ensure_backed()
-//                what they were given before they write, outside the lock. Rows below `backed_rows` likewise.
+// Invariants  H1 page 0 is never handed out; offset 0 is "no memory". Runs tile pages 1 .. high_page - 1 without gap or overlap.
+//                What lies from high_page on is the wilderness: untouched, or free again and joined to it; no row there is read.
+//             H2 truth: high_page, kind and page_count of a run's first page, the bits of a slab, `discarding`. Derived: `first` of
+//                the last page, bins, bitmaps, partial lists, used counts, the list of runs to discard.
+//             H3 two free runs never touch each other, and none touches the wilderness: free() merges them.
+//             H4 pages below `backed_pages` are reserved in the file, so writing there cannot fail; callers ensure_backed() what they
+//                were given before they write, outside the lock. Rows below `backed_rows` likewise.
 //             H5 blocks start on 64 bytes, runs on a page.
-// Cost        every operation is O(1): two-level segregated fit (Masmano et al., "TLSF", 2004) over pages; last freed, first
-//             used, because pages that were touched before copy many times faster than fresh ones.
-// Crash       journaled whole. A block reserved for an object that is being written belongs to that object's row.
+//             H6 a heap that discards (a spill file) hands a freed run out again only after its disk space was given back, or when
+//                nothing else is left; the run that is being given back (`discarding`) never.
+// Cost        every operation is O(1): two-level segregated fit (Masmano et al., "TLSF", 2004) over pages; what was used before
+//             comes before the wilderness, last freed first, because pages that were touched before copy many times faster.
+// Crash       journaled whole. A block reserved for an object that is being written belongs to that object's row. A discard that was
+//             cut off is done again.
 #pragma once
 
 #include "platform/platform.hpp"
@@ -25,20 +28,21 @@ using shm::Transaction;
 inline constexpr std::uint64_t kPageBytes = platform::kPageBytes;
 inline constexpr std::uint64_t kBlockAlignment = 64;
 inline constexpr std::uint32_t kSlabPages = 4;
-inline constexpr std::uint32_t kBlockSizes[] = {64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048};
+// Those above 2,048 divide a slab into six, five, four and three, where whole pages would waste up to half.
+inline constexpr std::uint32_t kBlockSizes[] = {64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 2688, 3264, 4096, 5440};
 inline constexpr std::uint32_t kClassCount = sizeof(kBlockSizes) / sizeof(kBlockSizes[0]);
 inline constexpr std::uint64_t kLargestBlock = kBlockSizes[kClassCount - 1];
 inline constexpr std::uint32_t kFirstLevels = 30;
 inline constexpr std::uint32_t kSecondLevels = 8;
 
-enum class RunKind : std::uint32_t { kInterior = 0, kFree = 1, kUsed = 2, kSlab = 3 };
+enum class RunKind : std::uint32_t { kInterior = 0, kFree = 1, kUsed = 2, kSlab = 3, kDiscard = 4 };
 
 struct PageRow {
   Cell<std::uint32_t> kind;        // RunKind on a run's first page, kInterior elsewhere
   Cell<std::uint32_t> page_count;  // on the first page
   Cell<std::uint32_t> first;       // first page of the run; valid on its last page,
                                    // and on every page of a slab
-  Cell<std::uint32_t> next;        // bin (free run) or partial list (slab)
+  Cell<std::uint32_t> next;        // bin (free run), partial list (slab), or list of runs to discard
   Cell<std::uint32_t> previous;
   Cell<std::uint32_t> slab;  // size class << 16 | used blocks, on a slab's first page
   Cell<std::uint64_t> bits;  // on each page of a slab: used blocks, 64 to a word
@@ -50,8 +54,12 @@ struct PageHeapHeader {
   Cell<std::uint32_t> first_level_bits;
   Cell<std::uint32_t> second_level_bits[kFirstLevels];
   Cell<std::uint32_t> partial[kClassCount];
-  Cell<std::uint32_t> high_page;  // 1 + last page ever in use: where untouched memory begins
+  Cell<std::uint32_t> high_page;     // where the wilderness begins
+  Cell<std::uint32_t> discard_head;  // freed runs whose disk space is to be given back
+  Cell<std::uint32_t> discarding;    // the run whose space is being given back; kNone: none
   Cell<std::uint64_t> used_bytes;
+  Atomic<std::uint32_t> discard_wanted;  // 1: there are runs to discard; 2: the supervisor has been told
+  std::uint32_t discards;                // 1: freed runs are discarded before they are free
   Atomic<std::uint64_t> backed_pages;
   Atomic<std::uint64_t> backed_rows;
   std::uint64_t page_count;
@@ -72,11 +80,12 @@ class PageHeap {
         heap_file_(heap_file),
         heap_file_offset_(heap_file_offset) {}
 
-  // Makes one free run of everything; the creator calls it once, before others
-  // attach.
-  [[nodiscard]] int initialize(Transaction& transaction) noexcept;
+  // Makes everything wilderness; the creator calls it once, before others attach.
+  void initialize(Transaction& transaction) noexcept;
 
-  [[nodiscard]] AllocateResult allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset) noexcept;
+  // `may_grow` false: only from pages that are backed already.
+  [[nodiscard]] AllocateResult allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset,
+                                        bool may_grow = true) noexcept;
   void free(Transaction& transaction, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
 
   // Outside the lock, before allocate(): rows for a run of that size. 0 or
@@ -86,12 +95,19 @@ class PageHeap {
   // that run. 0 or -errno.
   [[nodiscard]] int ensure_backed(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
 
+  // Takes the next run to discard; the caller gives back its space outside the lock and calls end_discard(). False: none.
+  [[nodiscard]] bool begin_discard(Transaction& transaction, std::uint64_t& offset, std::uint64_t& size_bytes) noexcept;
+  void end_discard(Transaction& transaction) noexcept;
+  [[nodiscard]] Atomic<std::uint32_t>& discard_wanted() const noexcept { return header_->discard_wanted; }
+
   [[nodiscard]] bool is_backed(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
     return offset + size_bytes <= header_->backed_pages.load_acquire() * kPageBytes;
   }
 
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return header_->used_bytes.get(); }
   [[nodiscard]] std::uint64_t capacity_bytes() const noexcept { return (header_->page_count - 1) * kPageBytes; }
+  // How much of the file has been reserved: what the heap has ever needed at once.
+  [[nodiscard]] std::uint64_t backed_bytes() const noexcept { return header_->backed_pages.load_acquire() * kPageBytes; }
   [[nodiscard]] static std::uint64_t charged_bytes(std::uint64_t size_bytes) noexcept;  // what a block of that size takes
   [[nodiscard]] bool is_valid_range(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
     const std::uint64_t end = header_->page_count * kPageBytes;
@@ -102,18 +118,25 @@ class PageHeap {
   void rebuild(Transaction& transaction) noexcept;
 
  private:
-  [[nodiscard]] std::uint32_t take_run(Transaction& transaction, std::uint32_t pages, AllocateResult& result) noexcept;
+  [[nodiscard]] std::uint32_t take_run(Transaction& transaction, std::uint32_t pages, bool may_grow,
+                                       AllocateResult& result) noexcept;
+  [[nodiscard]] std::uint32_t take_wilderness(Transaction& transaction, std::uint32_t pages, bool may_grow,
+                                              AllocateResult& result) noexcept;
+  bool make_runs(Transaction& transaction) noexcept;  // from empty slabs and runs to discard; false: nothing more
+  void release_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;  // free, or to be discarded
   void put_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
   void bin_insert(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
   void bin_remove(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
   void mark_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages, RunKind kind) noexcept;
-  [[nodiscard]] std::uint32_t find_run(std::uint32_t pages) const noexcept;
-  [[nodiscard]] std::uint64_t take_block(Transaction& transaction, std::uint32_t size_class, AllocateResult& result) noexcept;
+  [[nodiscard]] std::uint32_t find_run(std::uint32_t pages, int looks) const noexcept;
+  [[nodiscard]] std::uint64_t take_block(Transaction& transaction, std::uint32_t size_class, bool may_grow,
+                                         AllocateResult& result) noexcept;
   void put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class) noexcept;
   void partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
   void partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
   bool release_empty_slab(Transaction& transaction, std::uint32_t size_class) noexcept;  // false: none
-  [[nodiscard]] const char* validate_bins(std::uint64_t free_runs) const noexcept;
+  [[nodiscard]] const char* validate_slabs(const std::uint64_t (&partial_slabs)[kClassCount]) const noexcept;
+  [[nodiscard]] const char* validate_bins(std::uint64_t free_runs, std::uint64_t discard_runs) const noexcept;
 
   PageHeapHeader* header_ = nullptr;
   PageRow* rows_ = nullptr;

@@ -13,7 +13,7 @@ struct HeapFixture final : miniray::shm::HolderProbe {
   static constexpr std::uint64_t kHeaderOffset = 1ULL << 20;
   static constexpr std::uint64_t kRowsOffset = 2ULL << 20;
 
-  explicit HeapFixture(std::uint64_t pages)
+  explicit HeapFixture(std::uint64_t pages, bool discards = false)
       : control_file(miniray::platform::create_anonymous_file("test-control", kControlBytes)),
         heap_file(miniray::platform::create_anonymous_file("test-heap", pages * miniray::store::kPageBytes)),
         region(miniray::platform::map_file(control_file, kControlBytes, miniray::platform::Access::kReadWrite)),
@@ -25,7 +25,8 @@ struct HeapFixture final : miniray::shm::HolderProbe {
     header->backed_pages.store_relaxed(1);
     heap = miniray::store::PageHeap(region, header, control_file, heap_file, 0);
     miniray::shm::Transaction transaction(lock);
-    if (heap.initialize(transaction) != 0) std::abort();
+    header->discards = discards ? 1 : 0;
+    heap.initialize(transaction);
   }
   ~HeapFixture() {
     miniray::platform::unmap(region, kControlBytes);
@@ -35,12 +36,13 @@ struct HeapFixture final : miniray::shm::HolderProbe {
   HeapFixture(const HeapFixture&) = delete;
   HeapFixture& operator=(const HeapFixture&) = delete;
 
-  std::uint64_t allocate(std::uint64_t size_bytes) {
+  // 0 when full.
+  std::uint64_t allocate(std::uint64_t size_bytes, bool may_grow = true) {
     for (;;) {
       if (heap.ensure_rows(size_bytes) != 0) std::abort();
       std::uint64_t offset = 0;
       miniray::shm::Transaction transaction(lock);
-      const auto result = heap.allocate(transaction, size_bytes, offset);
+      const auto result = heap.allocate(transaction, size_bytes, offset, may_grow);
       if (result == miniray::store::AllocateResult::kDone) return offset;
       if (result == miniray::store::AllocateResult::kFull) return 0;
     }
@@ -48,6 +50,19 @@ struct HeapFixture final : miniray::shm::HolderProbe {
   void free(std::uint64_t offset, std::uint64_t size_bytes) {
     miniray::shm::Transaction transaction(lock);
     heap.free(transaction, offset, size_bytes);
+  }
+
+  // Gives back the space of one freed run; false: there is none.
+  bool discard() {
+    std::uint64_t offset = 0;
+    std::uint64_t size_bytes = 0;
+    {
+      miniray::shm::Transaction transaction(lock);
+      if (!heap.begin_discard(transaction, offset, size_bytes)) return false;
+    }
+    miniray::shm::Transaction transaction(lock);
+    heap.end_discard(transaction);
+    return true;
   }
 
   bool holder_is_dead(std::uint32_t, std::uint32_t) noexcept override { return dead; }

@@ -1,16 +1,18 @@
 // Random allocations and frees: nothing overlaps, validate() holds after every
 // step, everything comes back, rebuild() equals.
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <random>
+#include <vector>
 
 #include "heap_fixture.hpp"
 #include "testing.hpp"
 
 namespace {
 
-void blocks_never_overlap_and_all_memory_returns(unsigned seed) {
-  HeapFixture fixture(4096);
+void blocks_never_overlap_and_all_memory_returns(unsigned seed, bool discards) {
+  HeapFixture fixture(4096, discards);
   std::mt19937 random(seed);
   std::map<std::uint64_t, std::uint64_t> live;  // offset -> size
   for (int step = 0; step < 4000; ++step) {
@@ -30,6 +32,7 @@ void blocks_never_overlap_and_all_memory_returns(unsigned seed) {
       fixture.free(victim->first, victim->second);
       live.erase(victim);
     }
+    if (random() % 8 == 0) (void)fixture.discard();
     EXPECT_VALID(fixture.heap);
   }
   {
@@ -60,10 +63,108 @@ void memory_freed_last_is_used_first() {
   EXPECT(fixture.allocate(1 << 20) == first);
 }
 
+void memory_used_before_comes_before_the_wilderness() {
+  HeapFixture fixture(4096);
+  const std::uint64_t first = fixture.allocate(1 << 20);
+  const std::uint64_t wall = fixture.allocate(100'000);
+  EXPECT(first != 0 && wall > first);
+  fixture.free(first, 1 << 20);
+  EXPECT(fixture.allocate(200'000) < wall);
+  EXPECT(fixture.allocate(300'000) < wall);
+}
+
+void what_may_not_grow_takes_backed_pages_only() {
+  HeapFixture fixture(4096);
+  const std::uint64_t first = fixture.allocate(1 << 20);
+  EXPECT(fixture.heap.ensure_backed(first, 1 << 20) == 0);
+  EXPECT(fixture.allocate(2 << 20, false) == 0);
+  fixture.free(first, 1 << 20);
+  EXPECT(fixture.allocate(2 << 20, false) == 0);
+  EXPECT(fixture.allocate(1 << 20, false) == first);
+}
+
+void a_run_to_discard_waits_for_its_turn_or_for_need() {
+  HeapFixture fixture(65, true);
+  const std::uint64_t all = fixture.allocate(64 * 4096);
+  fixture.free(all, 64 * 4096);
+  EXPECT(fixture.heap.discard_wanted().load_relaxed() == 1);
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  {
+    miniray::shm::Transaction transaction(fixture.lock);
+    EXPECT(fixture.heap.begin_discard(transaction, offset, size));
+  }
+  EXPECT(offset == all && size == 64 * 4096);
+  EXPECT_VALID(fixture.heap);
+  EXPECT(fixture.allocate(4096 * 8) == 0);  // its space is being given back just now
+  {
+    miniray::shm::Transaction transaction(fixture.lock);
+    EXPECT(fixture.heap.begin_discard(transaction, offset, size));  // whoever did it died: the same again
+    EXPECT(offset == all);
+    fixture.heap.end_discard(transaction);
+  }
+  const std::uint64_t again = fixture.allocate(64 * 4096);
+  EXPECT(again == all);
+  fixture.free(again, 64 * 4096);
+  EXPECT(fixture.allocate(4096 * 8) != 0);  // needed: without waiting
+  EXPECT_VALID(fixture.heap);
+}
+
+// What a session of a day does to a heap: sizes from 64 bytes to 1/64 of the heap, short and long lives, kept at 90% fill. Lost is
+// what an allocation cannot use when it fails: free memory in pieces, and what sizes were rounded up by.
+void little_is_lost_at_ninety_percent_fill(unsigned seed) {
+  constexpr std::uint64_t kPages = 65536;
+  constexpr std::uint64_t kCapacity = (kPages - 1) * 4096;
+  HeapFixture fixture(kPages);
+  std::mt19937_64 random(seed);
+  struct Block {
+    std::uint64_t offset;
+    std::uint64_t size;
+  };
+  std::vector<Block> live;
+  std::uint64_t live_bytes = 0;
+  double most_lost = 0;
+  const auto draw = [&] {
+    const double exponent = std::uniform_real_distribution<double>(6, 22)(random);  // 64 B to 4 MiB, evenly in the logarithm
+    return static_cast<std::uint64_t>(std::exp2(exponent));
+  };
+  const int steps = std::getenv("MINIRAY_TEST_SCALE") != nullptr ? 30'000 : 300'000;
+  for (int step = 0; step < steps; ++step) {
+    const std::uint64_t size = draw();
+    while (live_bytes + size > kCapacity / 10 * 9) {
+      // Half of those that go are young: most objects of a program live short, some for the day.
+      const std::size_t pick =
+          random() % 2 == 0 ? live.size() - 1 - random() % ((live.size() + 3) / 4) : random() % live.size();
+      fixture.free(live[pick].offset, live[pick].size);
+      live_bytes -= live[pick].size;
+      live[pick] = live.back();
+      live.pop_back();
+    }
+    const std::uint64_t offset = fixture.allocate(size);
+    if (offset == 0) {
+      const double lost = 1.0 - static_cast<double>(live_bytes + size) / static_cast<double>(kCapacity);
+      if (lost > most_lost) most_lost = lost;
+      continue;
+    }
+    live.push_back({offset, size});
+    live_bytes += size;
+  }
+  EXPECT_VALID(fixture.heap);
+  std::printf("seed %u: at most %.1f%% lost\n", seed, 100 * most_lost);
+  EXPECT(most_lost <= 0.15);
+}
+
 }  // namespace
 
 int main() {
-  for (unsigned seed = 1; seed <= 3; ++seed) blocks_never_overlap_and_all_memory_returns(seed);
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    blocks_never_overlap_and_all_memory_returns(seed, false);
+    blocks_never_overlap_and_all_memory_returns(seed, true);
+    little_is_lost_at_ninety_percent_fill(seed);
+  }
+  memory_used_before_comes_before_the_wilderness();
+  what_may_not_grow_takes_backed_pages_only();
+  a_run_to_discard_waits_for_its_turn_or_for_need();
   a_full_heap_says_so_and_works_again_after_a_free();
   memory_freed_last_is_used_first();
 }
