@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -119,6 +120,10 @@ void wait_for_process_end(Descriptor process) noexcept {
   }
 }
 
+void yield_to_other_threads() noexcept {
+  (void)setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);  // Linux keeps it per thread
+}
+
 std::uint64_t process_namespace() noexcept {
   struct stat status{};
   return stat("/proc/self/ns/pid", &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
@@ -188,8 +193,11 @@ void populate_for_write(std::byte* address, std::uint64_t size_bytes) noexcept {
   (void)madvise(address, size_bytes, MADV_POPULATE_WRITE);
 }
 
-void populate_for_read(std::byte* address, std::uint64_t size_bytes) noexcept {
-  (void)madvise(address, size_bytes, MADV_POPULATE_READ);
+bool populate_for_read(const std::byte* address, std::uint64_t size_bytes) noexcept {
+  const auto start = reinterpret_cast<std::uintptr_t>(address) & ~(std::uintptr_t{kPageBytes} - 1);
+  const std::uint64_t length = reinterpret_cast<std::uintptr_t>(address) + size_bytes - start;
+  if (madvise(reinterpret_cast<void*>(start), length, MADV_POPULATE_READ) == 0) return true;
+  return errno == EINVAL || errno == EAGAIN || errno == EINTR;  // a kernel before 5.14, which does not know
 }
 
 }  // namespace miniray::platform

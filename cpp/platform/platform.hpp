@@ -45,7 +45,8 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 // Blocks until the process behind an open_process() descriptor has ended.
 void wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;
-void block_all_signals() noexcept;  // for this thread
+void block_all_signals() noexcept;       // for this thread
+void yield_to_other_threads() noexcept;  // this thread, from now on: the lowest priority
 [[nodiscard]] std::uint32_t user_number() noexcept;
 [[nodiscard]] std::uint64_t process_namespace() noexcept;  // 0 when unknown
 void fill_random(void* destination, std::size_t size_bytes) noexcept;
@@ -77,15 +78,24 @@ void on_fork_in_child(void (*handler)()) noexcept;
 [[nodiscard]] int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
 // Gives pages back to the system; they read as zero afterwards.
 [[nodiscard]] int discard_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+// Writes all of it at that place of the file; 0 or -errno (-ENOSPC: the disk is full).
+[[nodiscard]] int write_file(Descriptor file, std::uint64_t offset, const void* data, std::uint64_t size_bytes) noexcept;
+// Reserves disk space, by writing zeros where the file system cannot otherwise; 0 or -errno.
+[[nodiscard]] int reserve_file_space(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
 [[nodiscard]] std::uint64_t file_resident_bytes(Descriptor file) noexcept;
 [[nodiscard]] std::uint64_t shared_memory_available_bytes() noexcept;
 
 enum class Access { kRead, kReadWrite };
 [[nodiscard]] std::byte* map_file(Descriptor file, std::uint64_t size_bytes,
                                   Access access) noexcept;  // nullptr on failure
+// A part of a file, for writing; `offset` is a multiple of the page size. nullptr on failure.
+[[nodiscard]] std::byte* map_part(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
 void unmap(std::byte* address, std::uint64_t size_bytes) noexcept;
-// Faults pages in with one call; best effort.
+// Whole pages of a mapping for writing: a write there ends the process (SIGSEGV) from now on, or no longer. Reading goes on.
+void protect_pages(std::byte* address, std::uint64_t size_bytes, bool forbids_writing) noexcept;
+// Faults whole pages in with one call; best effort.
 void populate_for_write(std::byte* address, std::uint64_t size_bytes) noexcept;
-void populate_for_read(std::byte* address, std::uint64_t size_bytes) noexcept;
+// Faults in the pages that hold the range. False: the file cannot be read there, and touching it would end the process.
+[[nodiscard]] bool populate_for_read(const std::byte* address, std::uint64_t size_bytes) noexcept;
 
 }  // namespace miniray::platform

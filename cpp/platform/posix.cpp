@@ -89,6 +89,32 @@ std::uint64_t file_resident_bytes(Descriptor file) noexcept {
   return fstat(file, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512U : 0;
 }
 
+int write_file(Descriptor file, std::uint64_t offset, const void* data, std::uint64_t size_bytes) noexcept {
+  const auto* position = static_cast<const char*>(data);
+  while (size_bytes > 0) {
+    const ssize_t done = pwrite(file, position, size_bytes, static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) return done < 0 ? -errno : -EIO;
+    position += done;
+    offset += static_cast<std::uint64_t>(done);
+    size_bytes -= static_cast<std::uint64_t>(done);
+  }
+  return 0;
+}
+
+int reserve_file_space(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  const int error = reserve_pages(file, offset, size_bytes);
+  if (error != -EOPNOTSUPP) return error;
+  static const char kZeros[1 << 16] = {};
+  while (size_bytes > 0) {
+    const std::uint64_t piece = size_bytes < sizeof(kZeros) ? size_bytes : sizeof(kZeros);
+    if (const int failed = write_file(file, offset, kZeros, piece); failed != 0) return failed;
+    offset += piece;
+    size_bytes -= piece;
+  }
+  return 0;
+}
+
 int duplicate_descriptor(Descriptor file) noexcept {
   const int copy = fcntl(file, F_DUPFD_CLOEXEC, 3);
   return copy < 0 ? -errno : copy;
@@ -114,6 +140,15 @@ std::byte* map_file(Descriptor file, std::uint64_t size_bytes, Access access) no
   madvise(address, size_bytes, MADV_DONTDUMP);
 #endif
   return static_cast<std::byte*>(address);
+}
+
+std::byte* map_part(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  void* address = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, static_cast<off_t>(offset));
+  return address == MAP_FAILED ? nullptr : static_cast<std::byte*>(address);
+}
+
+void protect_pages(std::byte* address, std::uint64_t size_bytes, bool forbids_writing) noexcept {
+  mprotect(address, size_bytes, forbids_writing ? PROT_READ : PROT_READ | PROT_WRITE);
 }
 
 void unmap(std::byte* address, std::uint64_t size_bytes) noexcept {

@@ -66,7 +66,8 @@ struct alignas(64) ProcessEntry {
                                         // bounds the scan of a dead row
   Cell<std::uint32_t> pin_high_water;
   Atomic<std::uint64_t> tasks_run;  // statistics
-  std::uint8_t padding[56];
+  Cell<Index> spilling;             // objects that this process writes to the spill file, a chain
+  std::uint8_t padding[52];
 };
 static_assert(shm::kShareable<ProcessEntry> && sizeof(ProcessEntry) == 128);
 

@@ -34,6 +34,10 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
   MINIRAY_FAULT_POINT("recovery.groups_done");
   for (bool more = true; more;) {
     Transaction transaction(domain.lock);
+    more = domain.objects.abort_spill_step(transaction, entry);
+  }
+  for (bool more = true; more;) {
+    Transaction transaction(domain.lock);
     more = domain.objects.drop_rows(transaction, entry, dead, 64);
   }
   domain.reclaim();

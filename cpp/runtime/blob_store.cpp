@@ -85,7 +85,7 @@ bool BlobStore::erase(ObjectId id) noexcept {
   Transaction transaction(domain_.lock);
   const ObjectKey key = domain_.objects.find(id);
   if (!key || domain_.objects[key.slot].current_state() != ObjectState::kSealed) return false;
-  domain_.objects.remove_cached(transaction, key.slot);
+  domain_.objects.free(transaction, key.slot);
   return true;
 }
 

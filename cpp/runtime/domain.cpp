@@ -57,16 +57,24 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   header.heap.page_count = config.heap_bytes / kPage + 1;
   header.heap.rows_offset = place(header.heap.page_count * sizeof(store::PageRow));
   header.heap.backed_pages.store_relaxed(1);
+  header.spill.page_count = config.spill_bytes / kPage + 1;
+  header.spill.rows_offset = place(header.spill.page_count * sizeof(store::PageRow));
+  header.spill.backed_pages.store_relaxed(header.spill.page_count);  // the disk answers for itself
+  header.spill.discards = 1;
   return end;
 }
 
 DomainFailure system_failure(int error) noexcept { return {DomainError::kSystem, error, 0, 0}; }
 
+platform::ProcessNumber live_creator(ControlHeader& header) noexcept {
+  const platform::ProcessNumber creator = header.creator.load_acquire();
+  return creator != 0 && !platform::process_is_dead(creator, header.creator_start_time.load_acquire()) ? creator : 0;
+}
+
 // A live process of that domain; 0 when all are dead.
 platform::ProcessNumber live_process(std::byte* region) noexcept {
   auto& header = *reinterpret_cast<ControlHeader*>(region);
-  const platform::ProcessNumber creator = header.creator.load_acquire();
-  if (creator != 0 && !platform::process_is_dead(creator, header.creator_start_time.load_acquire())) return creator;
+  if (const platform::ProcessNumber creator = live_creator(header); creator != 0) return creator;
   if (header.version.load_acquire() != kLayoutVersion) return 0;
   ProcessTable processes(region, &header.processes);
   for (Index slot = 1; slot < processes.high_water(); ++slot) {
@@ -153,9 +161,9 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
   if (const DomainFailure failure = join(kind)) return fail(failure);
   {
     Transaction transaction(lock);
-    error = heap.initialize(transaction);
+    heap.initialize(transaction);
+    spill.initialize(transaction);
   }
-  if (error != 0) return fail(system_failure(error));
   header().version.store_release(kLayoutVersion);  // [D2v]
   return {};
 }
@@ -201,8 +209,9 @@ DomainFailure Domain::attach(const char* control_name, const char* heap_name, Do
       if (expected != found.control_bytes || heap_bytes != found.heap_bytes ||
           facts.size_bytes != (joined ? expected + heap_bytes : expected) ||
           plan.scheduler.tasks.offset != found.scheduler.tasks.offset || plan.heap.rows_offset != found.heap.rows_offset ||
-          plan.objects.slots.offset != found.objects.slots.offset || plan.lock_offset != found.lock_offset ||
-          plan.objects.slots.capacity != found.objects.slots.capacity || plan.processes.capacity != found.processes.capacity) {
+          plan.spill.rows_offset != found.spill.rows_offset || plan.objects.slots.offset != found.objects.slots.offset ||
+          plan.lock_offset != found.lock_offset || plan.objects.slots.capacity != found.objects.slots.capacity ||
+          plan.processes.capacity != found.processes.capacity) {
         failure.error = DomainError::kCorrupt;
       }
       control_bytes_ = expected;
@@ -252,8 +261,9 @@ void Domain::wire() noexcept {
   processes = ProcessTable(region_, &found.processes);
   lock = shm::Lock(region_, reinterpret_cast<shm::LockBlock*>(region_ + found.lock_offset), &processes);
   heap = PageHeap(region_, &found.heap, control_file_, heap_file_, found.heap_file_offset);
+  spill = PageHeap(region_, &found.spill, control_file_, -1, 0);
   shm::Atomic<std::uint32_t>* trim_wanted = &found.scheduler.trim_wanted;
-  objects = ObjectTable(region_, &found.objects, &heap, heap_write_, heap_read_, control_file_, 0, trim_wanted);
+  objects = ObjectTable(region_, &found.objects, &heap, &spill, heap_write_, heap_read_, control_file_, 0, trim_wanted);
   workers = scheduler::WorkerRegistry(region_, &found.workers);
   waits = WaitTable(region_, &found.waits, control_file_, 0, trim_wanted);
   scheduler = Scheduler(region_, &found.scheduler, &objects, &waits, &processes, control_file_, 0);
@@ -293,12 +303,14 @@ void Domain::abandon() noexcept {
     const std::uint64_t skip = header().heap_file_offset;
     if (heap_write_ != nullptr) platform::unmap(heap_write_ - skip, skip + heap_bytes_);
     if (heap_read_ != nullptr) platform::unmap(heap_read_ - skip, skip + heap_bytes_);
+    if (spill_read_ != nullptr) platform::unmap(spill_read_, header().spill.page_count * kPage);
     platform::unmap(region_, control_bytes_);
   }
-  region_ = heap_write_ = heap_read_ = nullptr;
-  platform::close_descriptor(control_file_);
-  platform::close_descriptor(heap_file_);
-  control_file_ = heap_file_ = -1;
+  region_ = heap_write_ = heap_read_ = spill_read_ = nullptr;
+  for (platform::Descriptor* file : {&control_file_, &heap_file_, &spill_file_}) {
+    platform::close_descriptor(*file);
+    *file = -1;
+  }
   self_ = {};
 }
 
@@ -331,8 +343,11 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool
       failure = {DomainError::kWrongVersion, 0, found.version.load_acquire(), 0};
     }
     const std::uint64_t rows_end = found.processes.offset + std::uint64_t{found.processes.capacity} * sizeof(ProcessEntry);
-    if ((is_domain && rows_end > facts.size_bytes) || (!is_domain && found.magic != 0)) {
+    // Of another version only the creator's place is known; a live one must never be taken for damaged.
+    const bool has_rows = is_domain && found.version.load_acquire() == kLayoutVersion;
+    if ((has_rows && rows_end > facts.size_bytes) || (!is_domain && found.magic != 0)) {
       failure.error = DomainError::kCorrupt;
+      if (is_domain) failure.owner = live_creator(found);
     } else {
       failure.owner = live_process(region);
     }
@@ -347,6 +362,10 @@ int Domain::ensure_rows(std::uint32_t object_count, std::uint32_t task_count, st
   if (const int error = scheduler.tasks.ensure_backed(lock, task_count); error != 0) return error;
   if (const int error = waits.groups.ensure_backed(lock, 1); error != 0) return error;
   return waits.nodes.ensure_backed(lock, node_count);
+}
+
+int Domain::grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  return heap.ensure_backed(offset, size_bytes);
 }
 
 std::uint64_t Domain::trim() noexcept {
@@ -370,9 +389,35 @@ void Domain::finish_trim_of(ProcessId dead) noexcept {
   found.trimmer.store_ordered(0);
 }
 
-void Domain::tell_of_trim() noexcept {
-  std::uint32_t wanted = 1;
-  if (header().scheduler.trim_wanted.compare_exchange(wanted, 2)) platform::ring_doorbell(doorbell_);
+int Domain::set_spill_file(platform::Descriptor file) noexcept {
+  spill_file_ = file;
+  spill_read_ = platform::map_file(file, header().spill.page_count * kPage, platform::Access::kRead);
+  objects.set_spill_map(spill_read_);
+  return spill_read_ == nullptr ? -12 /* ENOMEM */ : 0;
+}
+
+void Domain::discard_freed_places() noexcept {
+  if (spill_file_ < 0) return;
+  spill.discard_wanted().store_ordered(0);
+  for (;;) {
+    std::uint64_t offset = 0;
+    std::uint64_t size_bytes = 0;
+    {
+      Transaction transaction(lock);
+      if (!spill.begin_discard(transaction, offset, size_bytes)) return;
+    }
+    MINIRAY_FAULT_POINT("spill.discarding");
+    (void)platform::discard_pages(spill_file_, offset, size_bytes);
+    Transaction transaction(lock);
+    spill.end_discard(transaction);
+  }
+}
+
+void Domain::tell_supervisor() noexcept {
+  for (shm::Atomic<std::uint32_t>* wanted : {&header().scheduler.trim_wanted, &spill.discard_wanted()}) {
+    std::uint32_t found = 1;
+    if (wanted->compare_exchange(found, 2)) platform::ring_doorbell(doorbell_);
+  }
 }
 
 void Domain::perform(const Wakes& wakes) noexcept {
@@ -388,8 +433,8 @@ void Domain::perform(const Wakes& wakes) noexcept {
     found.arrivals.fetch_add_ordered(1);
     if (found.arrival_waiters.load_ordered() != 0) platform::wake_word(found.arrivals.address(), 1);
   }
-  if (found.trim_wanted.load_relaxed() == 1) [[unlikely]]
-    tell_of_trim();
+  if (found.trim_wanted.load_relaxed() == 1 || spill.discard_wanted().load_relaxed() == 1) [[unlikely]]
+    tell_supervisor();
 }
 
 void Domain::wake_everyone() noexcept {
@@ -402,8 +447,8 @@ void Domain::reclaim() noexcept {
     Transaction transaction(lock);
     (void)objects.reclaim_step(transaction);
   }
-  if (header().scheduler.trim_wanted.load_relaxed() == 1) [[unlikely]]
-    tell_of_trim();
+  if (header().scheduler.trim_wanted.load_relaxed() == 1 || spill.discard_wanted().load_relaxed() == 1) [[unlikely]]
+    tell_supervisor();
 }
 
 const char* Domain::validate() {
@@ -411,6 +456,7 @@ const char* Domain::validate() {
   std::vector<std::uint32_t> pins(references.size());
   lock.acquire();
   const char* fault = heap.validate();
+  if (fault == nullptr) fault = spill.validate();
   if (fault == nullptr) fault = waits.nodes.validate();
   if (fault == nullptr) fault = waits.groups.validate();
   if (fault == nullptr) fault = scheduler.validate();

@@ -31,7 +31,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kLayoutVersion = 2;
 
 struct DomainConfig {
   std::uint32_t object_capacity = 1'000'000;
@@ -39,6 +39,7 @@ struct DomainConfig {
   std::uint32_t process_capacity = 1100;         // 1,024 workers, the driver, the supervisor, observers
   std::uint32_t registered_worker_capacity = 0;  // of the low-level module's registry
   std::uint64_t heap_bytes = 1ULL << 30;
+  std::uint64_t spill_bytes = 0;  // of the spill file, sparse; 0: nothing is spilled
 };
 
 struct ControlHeader {
@@ -57,7 +58,10 @@ struct ControlHeader {
   std::uint64_t lock_offset;
   process::ProcessTableHeader processes;
   store::PageHeapHeader heap;
+  store::PageHeapHeader spill;  // places in the spill file
   store::ObjectTableHeader objects;
+  shm::Atomic<std::uint32_t> memory_freed;  // futex word: counts when a process has made room in the heap
+  std::uint32_t padding;
   scheduler::WaitTableHeader waits;
   scheduler::WorkerRegistryHeader workers;
   scheduler::SchedulerHeader scheduler;
@@ -102,9 +106,11 @@ class Domain {
   void detach() noexcept;
   // For a forked child that must not touch its parent's row: forgets without a trace.
   void abandon() noexcept;
-  // Before destruction: views of the store are still in use; their mapping is left to the process's end. The row is free already.
-  void keep_read_mapping() noexcept {
+  // Before destruction: memory of the store is still in use; its mappings are left to the process's end. The row is free already.
+  void keep_payload_mappings() noexcept {
     heap_read_ = nullptr;
+    heap_write_ = nullptr;
+    spill_read_ = nullptr;
     self_ = {};
   }
   static void unlink(const char* control_name, const char* heap_name) noexcept;
@@ -122,6 +128,8 @@ class Domain {
 
   // Reserves memory for that many more rows of each kind, outside the lock. 0 or -errno.
   [[nodiscard]] int ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept;
+  // Reserves the pages of a run of the heap, outside the lock, if the machine can spare them. 0, -ENOSPC, -ENOMEM, ...
+  [[nodiscard]] int grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
   // Gives pages of emptied tables back to the system; returns how many bytes. The supervisor's work.
   std::uint64_t trim() noexcept;
   void finish_trim_of(ProcessId dead) noexcept;
@@ -131,12 +139,19 @@ class Domain {
   // Ends pending reclamation in bounded sections.
   void reclaim() noexcept;
   void set_doorbell(platform::Descriptor doorbell) noexcept { doorbell_ = doorbell; }
+  // The session's nameless spill file, `spill_bytes` long and sparse; takes the descriptor over. 0 or -errno.
+  [[nodiscard]] int set_spill_file(platform::Descriptor file) noexcept;
+  [[nodiscard]] platform::Descriptor spill_file() const noexcept { return spill_file_; }
+  [[nodiscard]] bool can_spill() const noexcept { return spill_read_ != nullptr; }
+  // Gives the disk space of freed places back; the supervisor's work.
+  void discard_freed_places() noexcept;
 
   [[nodiscard]] const char* validate();
 
   shm::Lock lock;
   ProcessTable processes;
   PageHeap heap;
+  PageHeap spill;
   ObjectTable objects;
   WaitTable waits;
   scheduler::WorkerRegistry workers;
@@ -146,7 +161,7 @@ class Domain {
   [[nodiscard]] DomainFailure map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept;
   [[nodiscard]] DomainFailure join(ProcessKind kind) noexcept;
   void wire() noexcept;
-  void tell_of_trim() noexcept;
+  void tell_supervisor() noexcept;  // of pages and places to give back
 
   std::byte* region_ = nullptr;
   std::byte* heap_write_ = nullptr;
@@ -156,6 +171,8 @@ class Domain {
   platform::Descriptor control_file_ = -1;
   platform::Descriptor heap_file_ = -1;
   platform::Descriptor doorbell_ = -1;
+  platform::Descriptor spill_file_ = -1;
+  std::byte* spill_read_ = nullptr;
   ProcessId self_;
 };
 

@@ -1,20 +1,26 @@
 // store/object_table.hpp - one row per object: its state, where its payload lies, who keeps it.
 //
 // Invariants  O1 a payload never changes once the state is kSealed or kError.
-//             O2 truth: state, generation, flags, id, offset, size, contained_count, each process's hold and pin bits, and what
-//                tasks hold (scheduler). Derived: references = hold bits + holds of tasks + places in other objects; pins = pin
-//                bits; hash chains; the list of cached objects.
-//             O3 references == 0 and sealed: freed in the same section, unless kCached (low-level store), which waits for
-//                eviction.
+//             O2 truth: state, generation, flags (but kListed), id, offset, size, SpillPlace, contained_count, each process's hold and
+//                pin bits, its chain of objects being spilled, and what tasks hold (scheduler). Derived: references = hold bits +
+//                holds of tasks + places in other objects; pins = pin bits + one while it is being spilled; hash chains; the list of
+//                objects that may go (kListed).
+//             O3 references == 0 and sealed: nobody finds it any more, in the same section; its memory goes at once, or with the last
+//                pin. Cached objects (kCached, low-level store) stay until they are evicted or deleted.
 //             O4 references == 0 and pending: stays until its task ends, which then frees it.
 //             O5 kWriting: only the writer knows the object; its hold bit is the writer's, so a dead writer's row frees it.
-//             O6 contained reference k is the pair (slot, generation) 8 * (k + 1) bytes before the payload's end;
-//                contained_count grows as they are counted, so an object that is cut off while being written drops exactly what
-//                it counted.
+//             O6 contained reference k is the pair (slot, generation) 8 * (k + 1) bytes before the end of the payload; of an object in
+//                the spill file, before the end of a heap block that holds the pairs alone. contained_count grows as they are
+//                counted, so an object that is cut off while being written drops exactly what it counted.
+//             O7p pins > 0: payload neither moves nor goes. Who reads a payload outside the lock has a pin, unless it lies inline, or
+//                the reader copies it and then finds the row unchanged (try_copy).
+//             O8 the list holds, least recently used first: cached objects; else sealed ones in the heap without a pin that may be
+//                spilled (not those with an outside id, nor those that are references for the most part).
 // Readers     [O7] seal(): payload, then seal_sequence, then state, then commit -> try_read(): state, then committed sequence,
 //             then state again. A value is used only when the section that sealed it is whole; a sealer killed before its
 //             commit is undone.
-// Crash       hold and pin bits of a dead process are dropped by recovery/dead_process.cpp, a few objects a section.
+// Crash       hold and pin bits of a dead process are dropped by recovery/dead_process.cpp, a few objects a section, and what it was
+//             spilling stays in memory.
 #pragma once
 
 #include "process/process_table.hpp"
@@ -28,10 +34,33 @@ using process::ProcessId;
 using shm::Index;
 using shm::kNone;
 
-enum class ObjectState : std::uint32_t { kFree = 0, kPending = 1, kWriting = 2, kSealed = 3, kError = 4, kReclaiming = 5 };
-enum ObjectFlags : std::uint32_t { kCached = 1, kOutsideId = 2, kDoomed = 4 };
+enum class ObjectState : std::uint32_t {
+  kFree = 0,
+  kPending = 1,
+  kWriting = 2,
+  kSealed = 3,
+  kError = 4,
+  kReclaiming = 5,
+  kOrphaned = 6
+};
+// kOrphaned: nobody refers to it, somebody looks at its payload. kReclaiming: the references inside it are being dropped.
+enum ObjectFlags : std::uint32_t {
+  kCached = 1,     // of the low-level store
+  kOutsideId = 2,  // id_high, id_low are its name
+  kSpilled = 8,    // the payload lies in the spill file: SpillPlace
+  kSpilling = 16,  // a process writes it there: it is in that process's chain, and pinned by it
+  kListed = 32,    // in the list of objects that may go
+};
 
 inline constexpr std::uint32_t kInlineBytes = 32;
+
+// Where a spilled payload lies; in the place of the inline payload, which such an object has not.
+struct SpillPlace {
+  Cell<std::uint64_t> offset;       // in the spill file
+  Cell<std::uint64_t> value_bytes;  // the payload without the contained references
+  Cell<std::uint32_t> checksum;
+  Cell<std::uint32_t> pair_bytes;  // of the heap block with the contained references; `offset` of the row is its place
+};
 
 struct alignas(64) ObjectEntry {
   Cell<std::uint32_t> state;
@@ -44,7 +73,7 @@ struct alignas(64) ObjectEntry {
   Cell<Index> producer;     // task that will make it
   Cell<Index> next_result;  // next result of the same task
   Cell<Index> hash_next;
-  Cell<Index> newer;  // cached objects, least recently used first
+  Cell<Index> newer;  // list of objects that may go; or the chain of a process that spills
   Cell<Index> older;
   Cell<std::uint32_t> contained_count;
   std::uint32_t padding;
@@ -53,19 +82,22 @@ struct alignas(64) ObjectEntry {
   Cell<std::uint64_t> seal_sequence;  // [O7] number of the section that sealed it
   Cell<std::uint64_t> id_high;        // outside ids only
   Cell<std::uint64_t> id_low;
-  std::byte inline_bytes[kInlineBytes];
+  alignas(8) std::byte inline_bytes[kInlineBytes];
 
+  [[nodiscard]] SpillPlace& spill_place() noexcept { return *reinterpret_cast<SpillPlace*>(inline_bytes); }
+  [[nodiscard]] const SpillPlace& spill_place() const noexcept { return *reinterpret_cast<const SpillPlace*>(inline_bytes); }
+  [[nodiscard]] bool has(ObjectFlags flag) const noexcept { return (flags.get() & flag) != 0; }
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(ObjectState::kFree); }
   [[nodiscard]] ObjectState current_state() const noexcept { return static_cast<ObjectState>(state.get()); }
 };
-static_assert(shm::kShareable<ObjectEntry> && sizeof(ObjectEntry) == 128);
+static_assert(shm::kShareable<ObjectEntry> && sizeof(ObjectEntry) == 128 && sizeof(SpillPlace) <= kInlineBytes);
 
 struct ObjectTableHeader {
   shm::SlotTableHeader slots;
   Cell<Index> reclaim_head;  // objects whose contained references are still to be dropped
-  Cell<Index> oldest;        // cached objects
+  Cell<Index> oldest;        // objects that may go
   Cell<Index> newest;
-  Cell<std::uint32_t> cached_count;
+  Cell<std::uint32_t> listed_count;
   std::uint64_t hold_rows_offset;
   std::uint64_t pin_rows_offset;
   std::uint64_t row_bytes;  // of one process, a multiple of the page size
@@ -80,20 +112,33 @@ struct PayloadView {
   std::uint64_t size_bytes = 0;  // with contained references
   std::uint32_t contained_count = 0;
   bool is_error = false;
-  bool in_heap = false;
+  bool in_heap = false;  // in the heap or in the spill file: needs a pin (O7p)
+  bool is_spilled = false;
   [[nodiscard]] std::uint64_t value_bytes() const noexcept { return size_bytes - 8ULL * contained_count; }
+};
+
+// An object that its process writes to the spill file; see begin_spill().
+struct SpillVictim {
+  ObjectKey key;
+  const std::byte* payload;
+  std::uint64_t value_bytes;
+  std::uint64_t file_offset;
+  std::uint32_t checksum = 0;
+  bool is_written = false;
 };
 
 class ObjectTable {
  public:
   ObjectTable() = default;
-  ObjectTable(std::byte* region, ObjectTableHeader* header, PageHeap* heap, std::byte* heap_write, const std::byte* heap_read,
-              platform::Descriptor file, std::uint64_t file_offset, shm::Atomic<std::uint32_t>* trim_wanted) noexcept
+  ObjectTable(std::byte* region, ObjectTableHeader* header, PageHeap* heap, PageHeap* spill, std::byte* heap_write,
+              const std::byte* heap_read, platform::Descriptor file, std::uint64_t file_offset,
+              shm::Atomic<std::uint32_t>* trim_wanted) noexcept
       : slots(region, &header->slots, file, file_offset, trim_wanted),
         header_(header),
         region_(region),
         buckets_(reinterpret_cast<Cell<Index>*>(region + header->buckets_offset)),
         heap_(heap),
+        spill_(spill),
         heap_write_(heap_write),
         heap_read_(heap_read),
         file_(file),
@@ -101,6 +146,7 @@ class ObjectTable {
 
   shm::SlotTable<ObjectEntry> slots;
 
+  void set_spill_map(const std::byte* map) noexcept { spill_read_ = map; }
   [[nodiscard]] ObjectEntry& operator[](Index slot) const noexcept { return slots[slot]; }
   [[nodiscard]] ObjectKey key(Index slot) const noexcept { return {slot, slots[slot].generation.get()}; }
   [[nodiscard]] bool is_current(ObjectKey key) const noexcept {
@@ -115,7 +161,11 @@ class ObjectTable {
   [[nodiscard]] Index create(Transaction& transaction, ObjectState state, std::uint32_t flags) noexcept;
   void set_outside_id(Transaction& transaction, Index slot, ObjectId id) noexcept;
   // Gives the object memory for its payload: inline when it fits, else from the heap.
-  [[nodiscard]] AllocateResult reserve(Transaction& transaction, Index slot, std::uint64_t size_bytes, bool fresh) noexcept;
+  [[nodiscard]] AllocateResult reserve(Transaction& transaction, Index slot, std::uint64_t size_bytes, bool fresh,
+                                       bool may_grow = true) noexcept;
+  // The same in the spill file, with a heap block for the contained references. kFull: one of the two has no room.
+  [[nodiscard]] AllocateResult reserve_in_file(Transaction& transaction, Index slot, std::uint64_t size_bytes,
+                                               std::uint32_t contained_count) noexcept;
   // Counts one more contained reference of an object that is being written; the target is held by the caller.
   void add_contained(Transaction& transaction, Index slot, ObjectKey target) noexcept;
   [[nodiscard]] std::byte* payload_for_write(Index slot) const noexcept;
@@ -123,7 +173,7 @@ class ObjectTable {
   void discard_payload(Transaction& transaction, Index slot) noexcept;
   // Whether the payload's pages are reserved already, so that a small one may be written under the lock.
   [[nodiscard]] bool is_backed(Index slot) const noexcept {
-    return slots[slot].offset.get() == 0 || heap_->is_backed(slots[slot].offset.get(), slots[slot].size_bytes.get());
+    return slots[slot].offset.get() == 0 || heap_->is_backed(slots[slot].offset.get(), heap_bytes(slots[slot]));
   }
   // Publishes; returns the head of the list of waiters, now detached. Each contained reference must be counted by the caller
   // before.
@@ -148,17 +198,31 @@ class ObjectTable {
 
   // --- reading ------------------------------------------------------------------------------------------------------
   enum class ReadResult { kReady, kNotReady, kGone };
-  // Without the lock [O7], of an object that this process holds. The view stays valid as long as the caller keeps a reference (and, in the heap, a pin or hold).
+  // Without the lock [O7], of an object that this process or its task keeps. A view in the heap is valid under a pin only.
   [[nodiscard]] ReadResult try_read(const shm::LockBlock& lock, ObjectKey key, PayloadView& view) const noexcept;
+  // Copies the payload of `view`, which try_read gave; false: it moved meanwhile.
+  [[nodiscard]] bool try_copy(ObjectKey key, const PayloadView& view, std::byte* destination) const noexcept;
   [[nodiscard]] PayloadView view(Index slot) const noexcept;
   [[nodiscard]] ObjectKey contained(Index slot, std::uint32_t position) const noexcept;
 
-  // --- cached objects (low-level store) -----------------------------------------------------------------------------
-  void touch(Transaction& transaction, Index slot) noexcept;  // most recently used
-  // Nobody finds it from now on; its memory goes at once, or with the last pin.
-  void remove_cached(Transaction& transaction, Index slot) noexcept;
-  bool evict_one(Transaction& transaction) noexcept;  // least recently used without pins; false: none
-  [[nodiscard]] std::uint32_t cached_count() const noexcept { return header_->cached_count.get(); }
+  // --- objects that may go ------------------------------------------------------------------------------------------
+  void touch(Transaction& transaction, Index slot) noexcept;  // of a cached one: most recently used
+  bool evict_one(Transaction& transaction) noexcept;          // the least recently used cached one; false: none
+  [[nodiscard]] std::uint32_t listed_count() const noexcept { return header_->listed_count.get(); }
+
+  // --- spilling (spill.cpp) -----------------------------------------------------------------------------------------
+  // Takes least recently used objects until their payloads have `wanted_bytes` together, gives each a place in the spill file and
+  // pins it; the caller writes them there outside the lock and calls end_spill() for each. kNeedsBacking: rows of the spill heap are
+  // missing. kFull: the file has no room. With kDone and a count of 0 nothing may go.
+  [[nodiscard]] AllocateResult begin_spill(Transaction& transaction, process::ProcessEntry& entry, std::uint64_t wanted_bytes,
+                                           SpillVictim* victims, std::uint32_t capacity, std::uint32_t& count) noexcept;
+  // The object moves to the file when it was written and nobody looks at it; else it stays. True: its memory is free.
+  bool end_spill(Transaction& transaction, process::ProcessEntry& entry, const SpillVictim& victim) noexcept;
+  // For a dead process: what it was spilling stays in memory. True while more is left.
+  bool abort_spill_step(Transaction& transaction, process::ProcessEntry& entry) noexcept;
+  void set_checksum(Transaction& transaction, Index slot, std::uint32_t checksum) noexcept {
+    transaction.set(slots[slot].spill_place().checksum, checksum);
+  }
 
   // Truth against derived, under the lock, in time linear in rows, bits and contained references. `references` and `pins` have
   // capacity + 1 elements; `references` comes in with what tasks hold.
@@ -170,8 +234,19 @@ class ObjectTable {
     return *reinterpret_cast<Cell<std::uint64_t>*>(region_ + rows_offset + process * header_->row_bytes + slot / 64 * 8);
   }
   void count_bits(std::uint64_t rows_offset, Index process, std::uint32_t high_water, std::uint32_t* counts) const noexcept;
+  // What the row has in the heap: its payload, or for a spilled one the block of its contained references.
+  [[nodiscard]] static std::uint64_t heap_bytes(const ObjectEntry& entry) noexcept {
+    return entry.has(kSpilled) ? entry.spill_place().pair_bytes.get() : entry.size_bytes.get();
+  }
+  [[nodiscard]] const std::byte* contained_end(const ObjectEntry& entry) const noexcept;
+  [[nodiscard]] bool may_go(const ObjectEntry& entry) const noexcept;
   void list_append(Transaction& transaction, Index slot) noexcept;
   void list_remove(Transaction& transaction, Index slot) noexcept;
+  void list_if_may_go(Transaction& transaction, Index slot) noexcept;
+  void chain_remove(Transaction& transaction, process::ProcessEntry& entry, Index slot) noexcept;
+  void drop_pin(Transaction& transaction, Index slot) noexcept;
+  void release_payload(Transaction& transaction, Index slot) noexcept;
+  [[nodiscard]] const char* validate_list(process::ProcessTable& processes, std::uint32_t* pins) const noexcept;
   void hash_remove(Transaction& transaction, Index slot) noexcept;
   void release_row(Transaction& transaction, Index slot) noexcept;
 
@@ -179,8 +254,10 @@ class ObjectTable {
   std::byte* region_ = nullptr;
   Cell<Index>* buckets_ = nullptr;
   PageHeap* heap_ = nullptr;
+  PageHeap* spill_ = nullptr;  // places in the spill file
   std::byte* heap_write_ = nullptr;
   const std::byte* heap_read_ = nullptr;
+  const std::byte* spill_read_ = nullptr;  // the spill file, mapped read-only; null without one
   platform::Descriptor file_ = -1;
   std::uint64_t file_offset_ = 0;
 };

@@ -1,0 +1,202 @@
+#include "runtime/spilling.hpp"
+
+#include <algorithm>
+
+#include "store/checksum.hpp"
+
+namespace miniray::runtime {
+
+namespace {
+
+using store::AllocateResult;
+using store::SpillVictim;
+
+constexpr std::uint32_t kBatch = 64;                  // objects of one section
+constexpr std::uint64_t kBatchBytes = 64ULL << 20;    // spilled at once, so that the next put finds room too
+constexpr std::uint64_t kPieceBytes = 4ULL << 20;     // written and summed while it is in the cache
+constexpr std::int64_t kFreedWaitNs = 2'000'000;      // between two looks at what others free
+constexpr std::uint64_t kPatienceNs = 1'000'000'000;  // for others to free memory, when nothing may be spilled
+constexpr int kNoSpace = -28, kNoMemory = -12;        // ENOSPC, ENOMEM: the same numbers everywhere
+
+bool write_victim(Domain& domain, SpillVictim& victim, int& error) noexcept {
+  std::uint64_t done = 0;
+  std::uint32_t sum = static_cast<std::uint32_t>(domain.objects.nonce());
+  while (done < victim.value_bytes) {
+    const std::uint64_t piece = std::min(kPieceBytes, victim.value_bytes - done);
+    sum = store::checksum(victim.payload + done, piece, sum);
+    MINIRAY_FAULT_POINT("spill.writing");
+    error = platform::write_file(domain.spill_file(), victim.file_offset + done, victim.payload + done, piece);
+    if (error != 0) return false;
+    done += piece;
+  }
+  victim.checksum = sum;
+  victim.is_written = true;
+  return true;
+}
+
+bool others_spill(Domain& domain) noexcept {
+  for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
+    if (slot != domain.self().slot && domain.processes[slot].spilling.get() != kNone) return true;
+  }
+  return false;
+}
+
+void wait_for_freed(Domain& domain) noexcept {
+  const auto& freed = domain.header().memory_freed;
+  (void)platform::wait_on_word(freed.address(), freed.load_acquire(), kFreedWaitNs);
+}
+
+// In the spill file. kFull: no place, or no memory for the contained references.
+Reservation reserve_in_file(Domain& domain, Index object, std::uint64_t size_bytes, std::uint32_t contained_count) noexcept {
+  const store::SpillPlace& place = domain.objects[object].spill_place();
+  AllocateResult result = AllocateResult::kNeedsBacking;
+  while (result == AllocateResult::kNeedsBacking) {
+    if (const int error = domain.spill.ensure_rows(size_bytes); error != 0) return {ReserveResult::kSystem, error};
+    Transaction transaction(domain.lock);
+    result = domain.objects.reserve_in_file(transaction, object, size_bytes, contained_count);
+  }
+  if (result == AllocateResult::kFull) return {ReserveResult::kFileFull};
+  const int error = platform::reserve_file_space(domain.spill_file(), place.offset.get(), place.value_bytes.get());
+  if (error == 0) return {ReserveResult::kInFile};
+  Transaction transaction(domain.lock);
+  domain.objects.discard_payload(transaction, object);
+  return {ReserveResult::kDiskFull, error};
+}
+
+}  // namespace
+
+Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) noexcept {
+  const std::uint64_t wanted = std::max(wanted_bytes, std::min(kBatchBytes, domain.heap.capacity_bytes() / 16));
+  Reservation outcome{ReserveResult::kFull};
+  std::uint64_t freed = 0;
+  while (freed < wanted) {
+    SpillVictim victims[kBatch];
+    std::uint32_t count = 0;
+    AllocateResult result = AllocateResult::kDone;
+    if (const int error = domain.spill.ensure_rows(wanted - freed); error != 0) return {ReserveResult::kSystem, error};
+    {
+      Transaction transaction(domain.lock);
+      result = domain.objects.begin_spill(transaction, domain.own_entry(), wanted - freed, victims, kBatch, count);
+    }
+    if (result == AllocateResult::kNeedsBacking) {
+      // One large object: rows for it.
+      if (const int error = domain.spill.ensure_rows(domain.heap.capacity_bytes()); error != 0)
+        return {ReserveResult::kSystem, error};
+      continue;
+    }
+    if (count == 0) {
+      if (result == AllocateResult::kFull) outcome = {ReserveResult::kFileFull};
+      break;
+    }
+    MINIRAY_FAULT_POINT("spill.begun");
+    int error = 0;
+    for (std::uint32_t i = 0; i < count && error == 0; ++i) (void)write_victim(domain, victims[i], error);
+    MINIRAY_FAULT_POINT("spill.written");
+    for (std::uint32_t i = 0; i < count; ++i) {
+      Transaction transaction(domain.lock);
+      if (domain.objects.end_spill(transaction, domain.own_entry(), victims[i])) freed += victims[i].value_bytes;
+    }
+    domain.header().memory_freed.fetch_add_ordered(1);
+    platform::wake_word(domain.header().memory_freed.address(), 1 << 30);
+    if (error != 0) {
+      outcome = {ReserveResult::kDiskFull, error};
+      break;
+    }
+  }
+  domain.reclaim();
+  return freed != 0 ? Reservation{ReserveResult::kInHeap} : outcome;
+}
+
+Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes) noexcept {
+  if (const int error = domain.heap.ensure_rows(size_bytes); error != 0) return {ReserveResult::kSystem, error};
+  Transaction transaction(domain.lock);
+  AllocateResult result = domain.objects.reserve(transaction, object, size_bytes, false, false);
+  return {result == AllocateResult::kDone ? ReserveResult::kInHeap : ReserveResult::kFull};
+}
+
+Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes, std::uint32_t contained_count,
+                            bool may_use_file) noexcept {
+  if (size_bytes > domain.heap.capacity_bytes()) return {ReserveResult::kTooLarge};
+  const std::uint64_t give_up_at = platform::monotonic_ns() + kPatienceNs;
+  bool may_grow = true;
+  int growth_error = 0;
+  for (;;) {
+    if (const int error = domain.heap.ensure_rows(size_bytes); error != 0) return {ReserveResult::kSystem, error};
+    AllocateResult result = AllocateResult::kDone;
+    {
+      Transaction transaction(domain.lock);
+      result = domain.objects.reserve(transaction, object, size_bytes, false, may_grow);
+    }
+    if (result == AllocateResult::kNeedsBacking) continue;
+    if (result == AllocateResult::kDone) {
+      growth_error = domain.objects.is_backed(object) ? 0 : domain.grow_heap(domain.objects[object].offset.get(), size_bytes);
+      if (growth_error == 0) return {ReserveResult::kInHeap};
+      {
+        Transaction transaction(domain.lock);
+        domain.objects.discard_payload(transaction, object);
+      }
+      if (growth_error != kNoSpace && growth_error != kNoMemory) return {ReserveResult::kSystem, growth_error};
+      may_grow = false;
+      continue;
+    }
+    if (domain.objects.has_reclaimable()) {
+      domain.reclaim();
+      continue;
+    }
+    if (others_spill(domain)) {
+      wait_for_freed(domain);
+      continue;
+    }
+    Reservation room{ReserveResult::kFull};
+    if (domain.can_spill()) {
+      room = make_room(domain, size_bytes);
+      if (room.result == ReserveResult::kInHeap) continue;
+      if (room.result == ReserveResult::kFull && may_use_file)
+        room = reserve_in_file(domain, object, size_bytes, contained_count);
+      if (room.result == ReserveResult::kInFile || room.result == ReserveResult::kSystem) return room;
+    }
+    // Full, and the disk too: what others look at or write may go in a moment.
+    if (platform::monotonic_ns() >= give_up_at) return {room.result, room.system_error != 0 ? room.system_error : growth_error};
+    wait_for_freed(domain);
+  }
+}
+
+bool spilled_is_intact(Domain& domain, Index object) noexcept {
+  const store::SpillPlace& place = domain.objects[object].spill_place();
+  const store::PayloadView view = domain.objects.view(object);
+  std::uint32_t sum = static_cast<std::uint32_t>(domain.objects.nonce());
+  const std::uint64_t size = place.value_bytes.get();
+  for (std::uint64_t done = 0; done < size;) {
+    const std::uint64_t piece = std::min(kPieceBytes, size - done);
+    if (!platform::populate_for_read(view.data + done, piece)) return false;
+    sum = store::checksum(view.data + done, piece, sum);
+    done += piece;
+  }
+  return sum == place.checksum.get();
+}
+
+std::byte* PayloadWindow::open(Domain& domain, Index object) noexcept {
+  const store::SpillPlace& place = domain.objects[object].spill_place();
+  const std::uint64_t skip = place.offset.get() % platform::kPageBytes;
+  mapping_bytes_ = skip + place.value_bytes.get();
+  mapping_ = platform::map_part(domain.spill_file(), place.offset.get() - skip, mapping_bytes_);
+  payload_ = mapping_ == nullptr ? nullptr : mapping_ + skip;
+  return payload_;
+}
+
+void PayloadWindow::finish(Domain& domain, Index object) noexcept {
+  const std::uint32_t sum = store::checksum(payload_, domain.objects[object].spill_place().value_bytes.get(),
+                                            static_cast<std::uint32_t>(domain.objects.nonce()));
+  {
+    Transaction transaction(domain.lock);
+    domain.objects.set_checksum(transaction, object, sum);
+  }
+  close();
+}
+
+void PayloadWindow::close() noexcept {
+  platform::unmap(mapping_, mapping_bytes_);
+  mapping_ = payload_ = nullptr;
+}
+
+}  // namespace miniray::runtime
