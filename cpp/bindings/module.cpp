@@ -12,13 +12,14 @@
 #include "python/object_ref.hpp"
 #include "python/objects.hpp"
 #include "python/session_functions.hpp"
+#include "python/store_memory.hpp"
 
 NB_MODULE(_miniray_core, module) {
   module.doc() = "Shared-memory core of miniray.";
   module.attr("__version__") = MINIRAY_VERSION;
   nanobind::set_leak_warnings(false);  // types live until the interpreter ends, and atexit keeps a function
   namespace python = miniray::python;
-  for (const auto add : {python::add_object_ref_type, python::add_view_type, python::add_caller_type,
+  for (const auto add : {python::add_object_ref_type, python::add_store_memory, python::add_caller_type,
                          python::add_object_functions, python::add_executor_functions, python::add_session_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }

@@ -163,7 +163,7 @@ class ObjectStore {
     if (!store_->use().erase(id_of(ref))) raise_unknown(id_of(ref));
   }
 
-  std::uint32_t size() { return domain().objects.cached_count(); }
+  std::uint32_t size() { return domain().objects.listed_count(); }
   std::uint64_t used_bytes() { return domain().heap.used_bytes(); }
   std::uint64_t capacity() { return domain().heap.capacity_bytes(); }
   const std::string& name() const { return store_->shared->file(); }
@@ -206,8 +206,10 @@ class ObjectStore {
         break;
       case BlobResult::kDone:
       case BlobResult::kFull:
+        python::raise_store_full("full", size, domain().heap.used_bytes(), domain().heap.capacity_bytes(), 0);
+        break;
       case BlobResult::kTooLarge:
-        python::raise_store_full(size, domain().heap.used_bytes(), domain().heap.capacity_bytes());
+        python::raise_store_full("too large", size, domain().heap.used_bytes(), domain().heap.capacity_bytes(), 0);
         break;
     }
     nb::raise_python_error();

@@ -68,8 +68,8 @@ class Scheduler {
                      shared_->domain().scheduler.tasks.capacity());
         break;
       case SubmitResult::kFullHeap:
-        python::raise_store_full(function.size + arguments.size, shared_->domain().heap.used_bytes(),
-                                 shared_->domain().heap.capacity_bytes());
+        python::raise_store_full("full", function.size + arguments.size, shared_->domain().heap.used_bytes(),
+                                 shared_->domain().heap.capacity_bytes(), 0);
         break;
       case SubmitResult::kSystem:
         python::set_system_error(system_error, "shared memory is full: no pages for a task");

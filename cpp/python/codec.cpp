@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "python/arrays.hpp"
+#include "python/store_memory.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace miniray::python {
@@ -12,50 +14,18 @@ constexpr int kTupleDepth = 3;
 constexpr Py_ssize_t kTupleItems = 16;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kReleaseGilBytes = 1 << 20;
+constexpr std::uint64_t kFarBytes = 64 << 10;    // more is not copied through the encoder's own memory
+constexpr std::uint64_t kFarPickle = ~0ULL;      // in the place of the pickle's size
+constexpr std::uint64_t kCopiedBytes = 2 << 10;  // small payloads without buffers are copied and read without a pin
+
+constexpr std::uint64_t packed(ObjectKey key) noexcept { return std::uint64_t{key.generation} << 32 | key.slot; }
 
 constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcept { return (size + unit - 1) / unit * unit; }
 
-// --- a read-only view of a sealed payload, which keeps the object ----------------------------------------------------
-
-struct ViewObject {
-  PyObject_HEAD const char* data;
-  Py_ssize_t size;
-  Index object;
-  std::uint64_t epoch;
-};
-PyTypeObject* view_type = nullptr;
-
-int view_get_buffer(PyObject* self, Py_buffer* buffer, int flags) {
-  auto* view = reinterpret_cast<ViewObject*>(self);
-  return PyBuffer_FillInfo(buffer, self, const_cast<char*>(view->data), view->size, 1, flags);
-}
-
-void view_dealloc(PyObject* self) {
-  auto* view = reinterpret_cast<ViewObject*>(self);
-  if (session != nullptr && view->epoch == epoch) count_down(view->object);
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_Free(self);
-  Py_DECREF(type);
-}
-
-PyType_Slot view_slots[] = {
-    {Py_tp_doc, const_cast<char*>("Read-only memory of a sealed object; keeps the object while it is in use.")},
-    {Py_tp_dealloc, reinterpret_cast<void*>(view_dealloc)},
-    {Py_bf_getbuffer, reinterpret_cast<void*>(view_get_buffer)},
-    {0, nullptr},
-};
-PyType_Spec view_spec = {"miniray._miniray_core.PayloadView", sizeof(ViewObject), 0,
-                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, view_slots};
-
-PyObject* make_view(const char* data, std::uint64_t size, Index object) {
-  ViewObject* view = PyObject_New(ViewObject, view_type);
-  if (view == nullptr) return nullptr;
-  view->data = data;
-  view->size = static_cast<Py_ssize_t>(size);
-  view->object = object;
-  view->epoch = epoch;
-  (void)count_up(object);  // the caller holds the object, so its hold bit is set
-  return reinterpret_cast<PyObject*>(view);
+// Whether two of it cannot be told from one.
+bool is_scalar(PyObject* value) noexcept {
+  return value == Py_None || PyBool_Check(value) || PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
+         PyUnicode_CheckExact(value) || is_object_ref(value);
 }
 
 // PyObject_CallFunction's keyword names for pickle.dumps(value, protocol=5, buffer_callback=...).
@@ -104,9 +74,11 @@ void Encoder::start_value(std::uint64_t header) { put(header); }
 bool Encoder::add(PyObject* value) {
   const std::size_t before = size_;
   const std::size_t references_before = references_.size();
+  const std::size_t buffers_before = buffers_.size();
   if (add_native(value, 0)) return true;
   size_ = before;
   references_.resize(references_before);
+  for (; buffers_.size() > buffers_before; buffers_.pop_back()) PyBuffer_Release(&buffers_.back().view);
   if (PyErr_Occurred() != nullptr) return false;
   return add_pickled(value);
 }
@@ -139,6 +111,10 @@ bool Encoder::add_native(PyObject* value, int depth) {
     put(static_cast<std::uint32_t>(length));
     add_bytes(text, static_cast<std::size_t>(length));
   } else if (type == &PyBytes_Type) {
+    if (static_cast<std::uint64_t>(PyBytes_GET_SIZE(value)) >= kFarBytes) {
+      put('B');
+      return add_place(value, false);
+    }
     put('b');
     put(static_cast<std::uint64_t>(PyBytes_GET_SIZE(value)));
     add_bytes(PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value)));
@@ -150,7 +126,7 @@ bool Encoder::add_native(PyObject* value, int depth) {
     for (Py_ssize_t i = 0; i < count; ++i) {
       PyObject* item = PyTuple_GET_ITEM(value, i);
       // One object twice must stay one object: pickle keeps that, this encoding does not.
-      if (PyTuple_CheckExact(item) || PyBytes_CheckExact(item)) {
+      if (!is_scalar(item)) {
         for (Py_ssize_t j = 0; j < i; ++j) {
           if (PyTuple_GET_ITEM(value, j) == item) return false;
         }
@@ -165,7 +141,12 @@ bool Encoder::add_native(PyObject* value, int depth) {
     put(key.generation);
     references_.push_back(key);
   } else {
-    return false;
+    ArrayShape shape;
+    Owned exporter;
+    if (!describe_array(value, shape, exporter)) return false;
+    put('A');
+    put(shape);
+    return add_place(exporter.get(), true);
   }
   return true;
 }
@@ -197,49 +178,77 @@ bool Encoder::add_pickled(PyObject* value) {
   }
   references_.insert(references_.end(), collector.pickled.begin(), collector.pickled.end());
   const Py_ssize_t count = PyList_GET_SIZE(buffers.get());
+  const bool is_far = static_cast<std::uint64_t>(PyBytes_GET_SIZE(pickle.get())) >= kFarBytes;
   put('P');
   put(static_cast<std::uint32_t>(count));
-  put(static_cast<std::uint64_t>(PyBytes_GET_SIZE(pickle.get())));
+  put(is_far ? kFarPickle : static_cast<std::uint64_t>(PyBytes_GET_SIZE(pickle.get())));
+  if (is_far && !add_place(pickle.get(), false)) return false;
   for (Py_ssize_t i = 0; i < count; ++i) {
-    Buffer buffer{};
-    if (PyObject_GetBuffer(PyList_GET_ITEM(buffers.get(), i), &buffer.view, PyBUF_ANY_CONTIGUOUS) != 0) return false;
-    buffer.patch = size_;
-    put(std::uint64_t{0});
-    put(static_cast<std::uint64_t>(buffer.view.len));
-    buffers_.push_back(buffer);
+    if (!add_place(PyList_GET_ITEM(buffers.get(), i), true)) return false;
   }
-  add_bytes(PyBytes_AS_STRING(pickle.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(pickle.get())));
+  if (!is_far) add_bytes(PyBytes_AS_STRING(pickle.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(pickle.get())));
+  return true;
+}
+
+// One buffer behind the items; with `may_refer`, of what lies in the store already only its place there.
+bool Encoder::add_place(PyObject* exporter, bool may_refer) {
+  Buffer buffer{};
+  if (PyObject_GetBuffer(exporter, &buffer.view, PyBUF_ANY_CONTIGUOUS) != 0) return false;
+  const auto size = static_cast<std::uint64_t>(buffer.view.len);
+  buffer.patch = size_;
+  buffer.is_copied = true;
+  std::uint64_t offset = 0;
+  ObjectKey source;
+  if (may_refer) {
+    if (const auto found = find_region(buffer.view.buf, size)) {
+      const auto& [region, inside] = *found;
+      // A small part would keep all of its source; a part of a block would end the writing of the rest.
+      const bool is_whole = inside == 0 && size == region.size_bytes;
+      const bool is_worth = region.block != nullptr ? is_whole : size >= kReferredBytes && 2 * size >= region.size_bytes;
+      Owned keeper(is_worth ? (region.block != nullptr ? Py_NewRef(region.block) : refer_to_object(region.key)) : nullptr);
+      if (keeper) {
+        buffer.is_copied = false;
+        offset = inside;
+        source = region.key;
+        references_.push_back(source);
+        sources_.push_back(std::move(keeper));
+      }
+    }
+  }
+  put(offset);
+  put(size);
+  put(packed(source));
+  buffers_.push_back(buffer);
   return true;
 }
 
 std::uint64_t Encoder::payload_size() const noexcept {
   std::uint64_t size = size_;
-  for (const Buffer& buffer : buffers_) size = round_up(size, kAlignment) + static_cast<std::uint64_t>(buffer.view.len);
+  for (const Buffer& buffer : buffers_) {
+    if (buffer.is_copied) size = round_up(size, kAlignment) + static_cast<std::uint64_t>(buffer.view.len);
+  }
   return round_up(size, 8) + 8 * references_.size();
 }
 
 void Encoder::write(std::byte* base) {
   std::uint64_t position = size_;
   for (const Buffer& buffer : buffers_) {
+    if (!buffer.is_copied) continue;
     position = round_up(position, kAlignment);
     std::memcpy(data_ + buffer.patch, &position, sizeof(position));
     position += static_cast<std::uint64_t>(buffer.view.len);
   }
   std::memcpy(base, data_, size_);
   if (buffers_.empty()) return;
+  for (const Owned& source : sources_) {
+    if (is_store_block(source.get())) seal_block(source.get());
+  }
   const auto copy = [&] {
     for (const Buffer& buffer : buffers_) {
+      if (!buffer.is_copied) continue;
       std::uint64_t offset = 0;
       std::memcpy(&offset, data_ + buffer.patch, sizeof(offset));
-      std::byte* target = base + offset;
-      const auto length = static_cast<std::uint64_t>(buffer.view.len);
-      if (length >= kReleaseGilBytes) {
-        auto address = reinterpret_cast<std::uintptr_t>(target);
-        const std::uintptr_t first = round_up(address, platform::kPageBytes);
-        const std::uintptr_t last = (address + length) & ~(platform::kPageBytes - 1);
-        platform::populate_for_write(reinterpret_cast<std::byte*>(first), last - first);
-      }
-      std::memcpy(target, buffer.view.buf, length);
+      std::memcpy(base + offset, buffer.view.buf, static_cast<std::uint64_t>(buffer.view.len));
     }
   };
   if (position >= kReleaseGilBytes) {
@@ -247,6 +256,9 @@ void Encoder::write(std::byte* base) {
     copy();
   } else {
     copy();
+  }
+  for (const Buffer& buffer : buffers_) {
+    if (!buffer.is_copied) make_read_only(buffer.view.obj);
   }
 }
 
@@ -284,6 +296,31 @@ PyObject* Decoder::item() {
       position_ += length;
       return PyBytes_FromStringAndSize(bytes, static_cast<Py_ssize_t>(length));
     }
+    case 'B': {
+      const char* bytes = nullptr;
+      std::uint64_t length = 0;
+      PayloadPin pin;
+      Index object = object_;
+      if (!place(bytes, length, pin, object)) return nullptr;
+      PyObject* copy = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(length));
+      if (copy == nullptr) return nullptr;
+      if (length >= kReleaseGilBytes) {
+        const GilRelease released;
+        std::memcpy(PyBytes_AS_STRING(copy), bytes, length);
+      } else {
+        std::memcpy(PyBytes_AS_STRING(copy), bytes, length);
+      }
+      return copy;
+    }
+    case 'A': {
+      const auto shape = take<ArrayShape>();
+      const char* data = nullptr;
+      std::uint64_t length = 0;
+      PayloadPin pin;
+      Index object = object_;
+      Owned memory(place(data, length, pin, object) ? make_view(data, length, object) : nullptr);
+      return memory ? make_array(shape, memory.get()) : nullptr;
+    }
     case 't': {
       const auto count = take<std::uint8_t>();
       Owned tuple(PyTuple_New(count));
@@ -310,21 +347,47 @@ PyObject* Decoder::item() {
   }
 }
 
+// Takes a place. `pin` keeps its source, and `object` becomes it, when that is another object than this one.
+bool Decoder::place(const char*& data, std::uint64_t& size, PayloadPin& pin, Index& object) {
+  const auto offset = take<std::uint64_t>();
+  size = take<std::uint64_t>();
+  const auto source = take<std::uint64_t>();
+  const char* base = base_;
+  if (source != 0) {
+    store::PayloadView view;
+    const ObjectKey key{static_cast<Index>(source), static_cast<std::uint32_t>(source >> 32)};
+    if (!pin.acquire(key, view)) return false;
+    base = reinterpret_cast<const char*>(view.data);
+    object = key.slot;
+  }
+  data = base + offset;
+  return true;
+}
+
 PyObject* Decoder::pickled() {
   const auto count = take<std::uint32_t>();
-  const auto size = take<std::uint64_t>();
+  auto size = take<std::uint64_t>();
+  const char* far_pickle = nullptr;
+  if (size == kFarPickle) {
+    PayloadPin none;
+    Index object = object_;
+    if (!place(far_pickle, size, none, object)) return nullptr;
+  }
   Owned buffers(PyTuple_New(count));
   if (!buffers) return nullptr;
   for (std::uint32_t i = 0; i < count; ++i) {
-    const auto offset = take<std::uint64_t>();
-    const auto length = take<std::uint64_t>();
-    PyObject* view = make_view(base_ + offset, length, object_);
+    const char* data = nullptr;
+    std::uint64_t length = 0;
+    PayloadPin pin;
+    Index object = object_;
+    PyObject* view = place(data, length, pin, object) ? make_view(data, length, object) : nullptr;
     if (view == nullptr) return nullptr;
     PyTuple_SET_ITEM(buffers.get(), static_cast<Py_ssize_t>(i), view);
   }
-  Owned pickle(PyMemoryView_FromMemory(const_cast<char*>(base_ + position_), static_cast<Py_ssize_t>(size), PyBUF_READ));
+  const char* start = far_pickle != nullptr ? far_pickle : base_ + position_;
+  Owned pickle(PyMemoryView_FromMemory(const_cast<char*>(start), static_cast<Py_ssize_t>(size), PyBUF_READ));
   if (!pickle) return nullptr;
-  position_ += size;
+  if (far_pickle == nullptr) position_ += size;
   RefCollector collector;
   PyObject* arguments[] = {pickle.get(), buffers.get()};
   PyObject* value = PyObject_Vectorcall(hooks.loads, arguments, 1, loads_keywords());
@@ -341,7 +404,10 @@ PyObject* Decoder::pickled() {
   return value;
 }
 
-PyObject* decode_object_or_error(ObjectKey key, const store::PayloadView& view, bool& is_error) {
+namespace {
+
+// Of a payload in memory that stays: inline, pinned, or a copy.
+PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& is_error) {
   is_error = view.is_error;
   const auto format = static_cast<std::uint8_t>(view.data[0]);
   if (format == scheduler::kCrashFormat) {
@@ -363,19 +429,41 @@ PyObject* decode_object_or_error(ObjectKey key, const store::PayloadView& view, 
   return value.release();
 }
 
+bool has_places(const std::byte* payload) noexcept {
+  // A tuple may hold anything.
+  if (payload[8] != std::byte{'P'})
+    return payload[8] == std::byte{'A'} || payload[8] == std::byte{'B'} || payload[8] == std::byte{'t'};
+  std::uint32_t count = 0;
+  std::memcpy(&count, payload + 9, sizeof(count));
+  return count != 0;
+}
+
+}  // namespace
+
+PyObject* decode_object_or_error(ObjectKey key, const store::PayloadView& view, bool& is_error) {
+  if (!view.in_heap) return decode_in_place(key, view, is_error);
+  if (!view.is_spilled && view.value_bytes() <= kCopiedBytes) {
+    std::byte copy[kCopiedBytes];
+    if (session->domain.objects.try_copy(key, view, copy) && !has_places(copy)) {
+      store::PayloadView copied = view;
+      copied.data = copy;
+      return decode_in_place(key, copied, is_error);
+    }
+  }
+  PayloadPin pin;
+  store::PayloadView pinned;
+  if (!pin.acquire(key, pinned)) return nullptr;
+  return decode_in_place(key, pinned, is_error);
+}
+
 PyObject* decode_object(ObjectKey key, const store::PayloadView& view) {
   bool is_error = false;
   Owned value(decode_object_or_error(key, view, is_error));
   if (!value || !is_error) return value.release();
-  if (view.is_error) session->read_errors.push_back(key.slot);
+  if (view.is_error && session->counts[key.slot] != 0) session->read_errors.push_back(key.slot);
   Owned none(PyObject_CallOneArg(hooks.raise_error, value.get()));
   if (none) PyErr_SetString(PyExc_RuntimeError, "miniray: an error was not raised");
   return nullptr;
-}
-
-bool add_view_type(PyObject* module) {
-  view_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&view_spec));
-  return view_type != nullptr && PyModule_AddObjectRef(module, "PayloadView", reinterpret_cast<PyObject*>(view_type)) == 0;
 }
 
 }  // namespace miniray::python

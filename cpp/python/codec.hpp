@@ -3,14 +3,20 @@
 // A payload is a format byte, seven bytes of padding, and one item; arguments are a header and one item each. Items, by first byte:
 //   N T F        None, True, False            i int64         d double         s u32 length, UTF-8      b u64 length, bytes
 //   t u8 count, items (nesting at most kTupleDepth)           R u32 slot, u32 generation: an ObjectRef
-//   P u32 buffer count, u64 pickle size, count x (u64 offset, u64 size), pickle; buffers lie 64-aligned behind all items
-// Offsets are from the payload's start. Contained references follow at the very end (store/object_table.hpp O6).
-// Copies      one: each buffer goes from its owner straight to its place. Reading copies nothing out of band: views are read-only.
+//   B place                                      bytes too many to copy twice, behind all items
+//   A ArrayShape, place                          numpy array (arrays.hpp)
+//   P u32 buffer count, u64 pickle size, count x place, pickle; u64 ~0 as the size: one more place, first, is the pickle's
+// A place is (u64 offset, u64 size, u64 source): 64-aligned behind all items of this payload, offset from its start; or, with a source
+// (u32 slot, u32 generation), inside the payload of that object, which is among the contained references. Those follow at the very end
+// (store/object_table.hpp O6).
+// Copies      one: each buffer goes from its owner straight to its place; none when it lies in the store already. Reading copies nothing
+//             out of band: views are read-only.
 #pragma once
 
 #include <cstring>
 
 #include "python/object_ref.hpp"
+#include "python/store_memory.hpp"
 
 namespace miniray::python {
 
@@ -33,6 +39,7 @@ class Encoder {
   [[nodiscard]] const std::vector<ObjectKey>& references() const noexcept { return references_; }
   [[nodiscard]] std::size_t inline_size() const noexcept { return size_; }  // items alone
   [[nodiscard]] bool has_buffers() const noexcept { return !buffers_.empty(); }
+  [[nodiscard]] std::uint32_t reference_count() const noexcept { return static_cast<std::uint32_t>(references_.size()); }
   [[nodiscard]] std::uint64_t payload_size() const noexcept;  // items, buffers, room for the references
   // Writes items and buffers; large payloads without the GIL. `base` is the payload's start.
   void write(std::byte* base);
@@ -42,6 +49,7 @@ class Encoder {
   bool add_native(PyObject* value, int depth);
   bool add_pickled(PyObject* value);
   void grow(std::size_t more);
+  bool add_place(PyObject* exporter, bool may_refer);
   template <class T>
   void put(T value) {
     add_bytes(&value, sizeof(value));
@@ -51,6 +59,7 @@ class Encoder {
   struct Buffer {
     Py_buffer view;
     std::size_t patch;  // where in the items its offset goes
+    bool is_copied;     // false: it lies in the store, and stays there
   };
   char stack_[kStackBytes];
   char* data_ = stack_;
@@ -58,6 +67,7 @@ class Encoder {
   std::size_t capacity_ = kStackBytes;
   std::vector<ObjectKey> references_;
   std::vector<Buffer> buffers_;
+  std::vector<Owned> sources_;  // what keeps the objects that places refer to; a StoreBlock among them is sealed by write()
 };
 
 class Decoder {
@@ -77,12 +87,12 @@ class Decoder {
     position_ += sizeof(value);
     return value;
   }
-  [[nodiscard]] const std::vector<ObjectKey>& fresh() const noexcept { return fresh_; }
   // Sets the hold bits of refs that were made; call once after the last item.
   bool finish() { return fresh_.empty() || hold_all(fresh_); }
 
  private:
   PyObject* pickled();
+  bool place(const char*& data, std::uint64_t& size, PayloadPin& pin, Index& object);
   const char* base_;
   std::uint64_t end_;
   std::uint64_t position_ = 0;
@@ -94,7 +104,5 @@ class Decoder {
 PyObject* decode_object(ObjectKey key, const store::PayloadView& view);
 // The same, but an error comes back as the exception object, with `is_error` set.
 PyObject* decode_object_or_error(ObjectKey key, const store::PayloadView& view, bool& is_error);
-
-bool add_view_type(PyObject* module);
 
 }  // namespace miniray::python

@@ -104,22 +104,19 @@ Function* find_function(WorkerHooks& worker, ObjectKey key) {
   return &function;
 }
 
-// The call's arguments as a vector for PyObject_Vectorcall. A dependency in error raises it.
+// The call's arguments as a vector for PyObject_Vectorcall. A dependency in error raises it. The task keeps its arguments alive, and
+// views of them are looks of this process at the payload: no hold bit is needed.
 bool decode_arguments(const scheduler::TaskEntry& task, std::vector<Owned>& values, Owned& names, Py_ssize_t& positional,
                       bool& is_dependency) {
   const Index object = task.arguments.get();
   const std::byte* base = task.inline_bytes + 8ULL * task.inline_references.get();
   std::uint64_t size = task.inline_bytes_used.get();
-  Owned keeper;
+  PayloadPin pin;
   if (object != shm::kNone) {
-    const store::PayloadView view = session->domain.objects.view(object);
+    store::PayloadView view;
+    if (!pin.acquire(session->domain.objects.key(object), view)) return false;
     base = view.data;
     size = view.size_bytes;
-    // Views of the arguments may outlive the task: this process holds the object like any other while they exist.
-    const ObjectKey key = session->domain.objects.key(object);
-    const bool first = session->counts[object] == 0;
-    keeper.reset(make_object_ref(key));
-    if (!keeper || (first && !hold_all({key}))) return false;
   }
   Decoder decoder(base, size, object);
   const auto header = decoder.take<std::uint64_t>();
@@ -137,10 +134,6 @@ bool decode_arguments(const scheduler::TaskEntry& task, std::vector<Owned>& valu
     ObjectKey key;
     PyObject* value = nullptr;
     if (decoder.try_reference(key)) {
-      // Held by the task; a view of it counts for this process, which needs its own hold bit then.
-      const bool first = session->counts[key.slot] == 0;
-      Owned ref(make_object_ref(key));
-      if (!ref || (first && !hold_all({key}))) return false;
       value = get_value(key, platform::kForever);
       is_dependency = value == nullptr;
     } else {
@@ -169,8 +162,10 @@ bool complete(Outcome& outcome) {
     Encoder& encoder = *outcome.values[position];
     const std::uint64_t size = encoder.payload_size();
     if (size <= store::kInlineBytes) continue;
-    if (!reserve_payload(object, size, false)) return false;
-    encoder.write(domain.objects.payload_for_write(object));
+    PayloadMemory memory;
+    if (!memory.reserve(object, size, encoder.reference_count())) return false;
+    encoder.write(memory.base());
+    memory.finish();
   }
   if (const int error = domain.ensure_rows(0, 0, 0); error != 0) return set_system_error(error, "shared memory is full");
   scheduler::Wakes wakes;

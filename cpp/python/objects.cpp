@@ -40,13 +40,6 @@ PyObject* raise_timeout(std::size_t missing) {
   return nullptr;
 }
 
-PyObject* raise_lost(ObjectKey key) {
-  Owned ref(make_bare_object_ref(key.id(session->domain.objects.nonce())));
-  Owned exception(ref ? PyObject_CallOneArg(hooks.lost_error, ref.get()) : nullptr);
-  if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
-  return nullptr;
-}
-
 PyObject* read_ready(ObjectKey key) {
   store::PayloadView view;
   // Sealed, perhaps by a section that is just ending: a moment.
@@ -55,7 +48,7 @@ PyObject* read_ready(ObjectKey key) {
       case ReadResult::kReady:
         return decode_object(key, view);
       case ReadResult::kGone:
-        return raise_lost(key);
+        return raise_lost(key, "gone");
       case ReadResult::kNotReady:
         if (wait_for_objects({key}, 1, true, platform::kForever) == Waited::kError) return nullptr;
     }
@@ -329,7 +322,7 @@ PyObject* get_value(ObjectKey key, std::int64_t deadline_ns) {
   const auto state = session->domain.objects.try_read(session->domain.lock.block(), key, view);
   if (state == ReadResult::kReady) [[likely]]
     return decode_object(key, view);
-  if (state == ReadResult::kGone) return raise_lost(key);
+  if (state == ReadResult::kGone) return raise_lost(key, "gone");
   switch (wait_for_objects({key}, 1, true, deadline_ns)) {
     case Waited::kReady:
       return read_ready(key);
@@ -343,32 +336,15 @@ PyObject* get_value(ObjectKey key, std::int64_t deadline_ns) {
 
 Index write_object(Encoder& encoder) {
   Domain& domain = session->domain;
-  if (const int error = domain.ensure_rows(1, 0, 0); error != 0) {
-    set_system_error(error, "shared memory is full: no room for object entries");
+  const Index slot = create_writing_object();
+  if (slot == shm::kNone) return shm::kNone;
+  PayloadMemory memory;
+  if (!memory.reserve(slot, encoder.payload_size(), encoder.reference_count())) {
+    discard_writing_object(slot);
     return shm::kNone;
   }
-  Index slot = shm::kNone;
-  {
-    Transaction transaction(domain.lock);
-    slot = domain.objects.create(transaction, store::ObjectState::kWriting, 0);
-    if (slot != shm::kNone) (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), slot);
-  }
-  if (slot == shm::kNone) {
-    PyErr_Format(PyExc_MemoryError,
-                 "miniray: all %u object entries are in use. Drop unused ObjectRefs, or raise init(object_capacity=...).",
-                 domain.objects.slots.capacity());
-    return shm::kNone;
-  }
-  const auto discard = [&] {
-    Transaction transaction(domain.lock);
-    domain.objects.discard_payload(transaction, slot);
-    (void)domain.objects.unhold(transaction, domain.self(), slot);
-  };
-  if (!reserve_payload(slot, encoder.payload_size(), false)) {
-    discard();
-    return shm::kNone;
-  }
-  encoder.write(domain.objects.payload_for_write(slot));
+  encoder.write(memory.base());
+  memory.finish();
   const std::vector<ObjectKey>& references = encoder.references();
   for (std::size_t position = 0; position < references.size();) {
     Transaction transaction(domain.lock);

@@ -1,6 +1,8 @@
 #include "python/session.hpp"
 
 #include "python/codec.hpp"
+#include "python/store_memory.hpp"
+#include "runtime/write_guard.hpp"
 
 #include <cstring>
 
@@ -88,10 +90,51 @@ bool hold_all(const std::vector<ObjectKey>& keys) {
   return true;
 }
 
+bool PayloadPin::acquire(ObjectKey key, store::PayloadView& view) {
+  Domain& domain = session->domain;
+  bool is_current = false;
+  {
+    Transaction transaction(domain.lock);
+    is_current = domain.objects.is_current(key);
+    if (is_current) {
+      (void)domain.objects.pin(transaction, domain.own_entry(), domain.self(), key.slot);
+      view = domain.objects.view(key.slot);
+    }
+  }
+  if (!is_current) {
+    (void)raise_lost(key, "gone");
+    return false;
+  }
+  slot_ = key.slot;
+  const bool first = session->pins[key.slot]++ == 0;
+  if (first && view.size_bytes >= kReferredBytes) add_region(view.data, {key, view.value_bytes(), nullptr});
+  if (!view.is_spilled || !first) return true;
+  bool intact = false;
+  {
+    const GilRelease released;
+    intact = runtime::spilled_is_intact(domain, key.slot);
+  }
+  if (intact) return true;
+  release();
+  (void)raise_lost(key, "damaged");
+  return false;
+}
+
+void PayloadPin::release() noexcept {
+  if (slot_ != shm::kNone) pin_down(slot_);
+  slot_ = shm::kNone;
+}
+
+void pin_down(Index slot) noexcept {
+  if (--session->pins[slot] != 0) return;
+  if (session->domain.objects[slot].size_bytes.get() >= kReferredBytes) remove_region(session->domain.objects.view(slot).data);
+  Transaction transaction(session->domain.lock);
+  (void)session->domain.objects.unpin(transaction, session->domain.self(), slot);
+}
+
 bool set_system_error(int error, const char* what) {
   if (error == -28 /* ENOSPC */ && hooks.store_full != nullptr) {
-    Owned exception(PyObject_CallFunction(hooks.store_full, "s", what));
-    if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+    raise_store_full(what, 0, 0, 0, error);
     return false;
   }
   errno = -error;
@@ -99,45 +142,92 @@ bool set_system_error(int error, const char* what) {
   return false;
 }
 
-void raise_store_full(std::uint64_t needed, std::uint64_t used, std::uint64_t capacity) {
-  Owned exception(PyObject_CallFunction(hooks.store_full, "KKK", static_cast<unsigned long long>(needed),
-                                        static_cast<unsigned long long>(used), static_cast<unsigned long long>(capacity)));
+void raise_store_full(const char* reason, std::uint64_t needed, std::uint64_t used, std::uint64_t capacity, int system_error) {
+  Owned exception(PyObject_CallFunction(hooks.store_full, "sKKKi", reason, static_cast<unsigned long long>(needed),
+                                        static_cast<unsigned long long>(used), static_cast<unsigned long long>(capacity),
+                                        system_error));
   if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
 }
 
-bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh) {
+PyObject* raise_lost(ObjectKey key, const char* reason) {
+  Owned ref(make_bare_object_ref(key.id(session->domain.objects.nonce())));
+  Owned exception(ref ? PyObject_CallFunction(hooks.lost_error, "Os", ref.get(), reason) : nullptr);
+  if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  return nullptr;
+}
+
+bool PayloadMemory::reserve(Index object, std::uint64_t size_bytes, std::uint32_t contained_count, bool may_use_file) {
+  using runtime::ReserveResult;
   Domain& domain = session->domain;
-  store::AllocateResult result = store::AllocateResult::kDone;
-  for (bool flushed = false;;) {
-    if (const int error = domain.heap.ensure_rows(size_bytes); error != 0)
-      return set_system_error(error, "shared memory is full");
-    {
-      Transaction transaction(domain.lock);
-      result = domain.objects.reserve(transaction, object, size_bytes, fresh);
-    }
-    if (result == store::AllocateResult::kDone) break;
-    if (result == store::AllocateResult::kNeedsBacking) continue;
-    if (flushed) {
-      raise_store_full(size_bytes, domain.heap.used_bytes(), domain.heap.capacity_bytes());
-      return false;
-    }
+  object_ = object;
+  runtime::Reservation reservation = runtime::try_reserve_payload(domain, object, size_bytes);
+  if (reservation.result == ReserveResult::kFull) {
     flush_releases_now();
-    flushed = true;
+    const GilRelease released;
+    reservation = runtime::reserve_payload(domain, object, size_bytes, contained_count, may_use_file);
   }
-  const store::ObjectEntry& entry = domain.objects[object];
-  const std::uint64_t offset = entry.offset.get();
-  if (offset == 0 || domain.heap.is_backed(offset, size_bytes)) return true;
-  int error = 0;
-  {
-    GilRelease released;
-    error = domain.heap.ensure_backed(offset, size_bytes);
+  const char* reason = nullptr;
+  switch (reservation.result) {
+    case ReserveResult::kInHeap:
+      runtime::wait_for_ranges();
+      base_ = domain.objects.payload_for_write(object);
+      return true;
+    case ReserveResult::kInFile:
+      in_file_ = true;
+      base_ = window_.open(domain, object);
+      if (base_ != nullptr) return true;
+      {
+        Transaction transaction(domain.lock);
+        domain.objects.discard_payload(transaction, object);
+      }
+      return set_system_error(-12 /* ENOMEM */, "no address space to write a spilled object");
+    case ReserveResult::kSystem:
+      return set_system_error(reservation.system_error, "shared memory is full: no room for the tables of the object store");
+    case ReserveResult::kTooLarge:
+      reason = "too large";
+      break;
+    case ReserveResult::kFull:
+      reason = "full";
+      break;
+    case ReserveResult::kFileFull:
+      reason = "spill limit";
+      break;
+    case ReserveResult::kDiskFull:
+      reason = "disk";
+      break;
   }
-  if (error == 0) return true;
-  {
-    Transaction transaction(domain.lock);
-    domain.objects.discard_payload(transaction, object);
+  raise_store_full(reason, size_bytes, domain.heap.used_bytes(), domain.heap.capacity_bytes(), reservation.system_error);
+  return false;
+}
+
+Index create_writing_object() {
+  Domain& domain = session->domain;
+  if (const int error = domain.ensure_rows(1, 0, 0); error != 0) {
+    set_system_error(error, "shared memory is full: no room for object entries");
+    return shm::kNone;
   }
-  return set_system_error(error, "shared memory is full: no pages for an object");
+  Transaction transaction(domain.lock);
+  const Index slot = domain.objects.create(transaction, store::ObjectState::kWriting, 0);
+  if (slot != shm::kNone) {
+    (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), slot);
+    return slot;
+  }
+  transaction.close();
+  PyErr_Format(PyExc_MemoryError,
+               "miniray: all %u object entries are in use. Drop unused ObjectRefs, or raise init(object_capacity=...).",
+               domain.objects.slots.capacity());
+  return shm::kNone;
+}
+
+void discard_writing_object(Index slot) noexcept {
+  Domain& domain = session->domain;
+  Transaction transaction(domain.lock);
+  domain.objects.discard_payload(transaction, slot);
+  (void)domain.objects.unhold(transaction, domain.self(), slot);
+}
+
+void PayloadMemory::finish() noexcept {
+  if (in_file_) window_.finish(session->domain, object_);
 }
 
 bool require_session() {

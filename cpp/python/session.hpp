@@ -1,8 +1,10 @@
 // python/session.hpp - this process's part of a session: the attached domain, its own reference counts, and the Python hooks.
 //
 // Invariants  Y1 everything here is guarded by the GIL, except what the domain's lock guards.
-//             Y2 counts[slot] is how many ObjectRefs and views of this process name that object; the process's hold bit in shared memory
-//                is set while it is above 0, and until the next flush after it came to 0.
+//             Y2 counts[slot] is how many ObjectRefs of this process name that object; the process's hold bit in shared memory is set
+//                while it is above 0, and until the next flush after it came to 0.
+//             Y2p pins[slot] is how many views and readers of this process look at that object's payload; the pin bit is set while it
+//                is above 0.
 //             Y3 while a call is inside (SessionUse), the session stays: close waits for it, and `ends` makes waits give up.
 //             Y4 `epoch` changes with each session; an ObjectRef of another epoch never touches shared memory.
 #pragma once
@@ -14,6 +16,7 @@
 #include <memory>
 #include <vector>
 
+#include "runtime/spilling.hpp"
 #include "runtime/wait.hpp"
 
 namespace miniray::python {
@@ -35,8 +38,8 @@ struct Hooks {
   PyObject* raise_error = nullptr;     // (exception) -> raises what the user sees
   PyObject* ray_error = nullptr;       // type RayError
   PyObject* timeout_error = nullptr;   // type GetTimeoutError
-  PyObject* store_full = nullptr;      // (needed_bytes) -> exception
-  PyObject* lost_error = nullptr;      // (hex) -> exception
+  PyObject* store_full = nullptr;      // (reason, needed bytes, used bytes, capacity bytes, system error) -> exception
+  PyObject* lost_error = nullptr;      // (ref, reason) -> exception
   PyObject* auto_init = nullptr;       // () -> None
   PyObject* unpickle_error = nullptr;  // (exception) -> exception to raise in its place
   PyObject* unread_error = nullptr;    // (exception): an error object goes that nobody here has read
@@ -48,6 +51,8 @@ struct Session {
   std::uint32_t processors = 1;
   bool is_worker = false;
   std::unique_ptr<std::uint32_t[]> counts;
+  std::unique_ptr<std::uint32_t[]> pins;
+  std::uint32_t block_count = 0;   // StoreBlocks alive
   std::vector<Index> read_errors;  // objects in error that were raised here; small, errors are rare
   std::vector<Index> releases;     // objects whose count came to 0 and whose hold bit may still be set
   Index current_task = shm::kNone;
@@ -92,10 +97,44 @@ void flush_releases_now() noexcept;
 // Sets hold bits for objects just counted up; false and a Python error when one is gone.
 bool hold_all(const std::vector<ObjectKey>& keys);
 
-// Memory for a payload, reserved and backed; false with a Python error (full store) and nothing left behind.
-bool reserve_payload(Index object, std::uint64_t size_bytes, bool fresh);
+// One look at a payload. While it exists the payload stays where it is; views made meanwhile keep it further.
+class PayloadPin {
+ public:
+  PayloadPin() = default;
+  ~PayloadPin() { release(); }
+  PayloadPin(const PayloadPin&) = delete;
+  PayloadPin& operator=(const PayloadPin&) = delete;
+  // Of a sealed object that the caller keeps. False with a Python error: it is gone, or its spilled payload is damaged.
+  bool acquire(ObjectKey key, store::PayloadView& view);
+  void release() noexcept;
+
+ private:
+  Index slot_ = shm::kNone;
+};
+// Counts one more look at a payload that this process has pinned already.
+inline void pin_up(Index slot) noexcept { ++session->pins[slot]; }
+void pin_down(Index slot) noexcept;
+
+// Memory for a payload that is about to be written: in the heap, or where that is full in the spill file.
+class PayloadMemory {
+ public:
+  // Reserved and backed; false with a Python error (full store, full disk) and nothing left behind.
+  bool reserve(Index object, std::uint64_t size_bytes, std::uint32_t contained_count, bool may_use_file = true);
+  [[nodiscard]] std::byte* base() const noexcept { return base_; }
+  void finish() noexcept;  // the bytes are in place
+
+ private:
+  Index object_ = shm::kNone;
+  std::byte* base_ = nullptr;
+  bool in_file_ = false;
+  runtime::PayloadWindow window_;
+};
+// A new object in state kWriting, held by this process; kNone with a Python error. Without a payload yet.
+Index create_writing_object();
+void discard_writing_object(Index slot) noexcept;
 bool set_system_error(int error, const char* what);
-void raise_store_full(std::uint64_t needed, std::uint64_t used, std::uint64_t capacity);
+void raise_store_full(const char* reason, std::uint64_t needed, std::uint64_t used, std::uint64_t capacity, int system_error);
+PyObject* raise_lost(ObjectKey key, const char* reason);
 
 // Ready-made checks.
 bool require_session();  // starts one when allowed; false with a Python error

@@ -9,7 +9,9 @@
 #include "debug/fault_point.hpp"
 #include "python/domain_errors.hpp"
 #include "python/object_ref.hpp"
+#include "python/store_memory.hpp"
 #include "recovery/dead_process.hpp"
+#include "runtime/write_guard.hpp"
 
 namespace miniray::python {
 
@@ -24,6 +26,8 @@ void finish_set_up() {
   session->processors = platform::processor_count();
   const std::uint32_t capacity = session->domain.objects.slots.capacity() + 1;
   session->counts.reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));
+  session->pins.reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));
+  forget_regions();
   session->releases.reserve(2 * kReleaseBatch);
   epoch = next_epoch++;
   session->epoch = epoch;
@@ -37,17 +41,19 @@ runtime::ProcessKind kind_of(const char* text) {
   return runtime::ProcessKind::kWorker;
 }
 
-// _session_create(name, heap_bytes, objects, tasks, processes)
+// _session_create(name, heap_bytes, spill_bytes, objects, tasks, processes)
 PyObject* session_create(PyObject*, PyObject* args) {
   const char* name = nullptr;
   unsigned long long heap_bytes = 0;
+  unsigned long long spill_bytes = 0;
   runtime::DomainConfig config;
-  if (!PyArg_ParseTuple(args, "sKIII", &name, &heap_bytes, &config.object_capacity, &config.task_capacity,
+  if (!PyArg_ParseTuple(args, "sKKIII", &name, &heap_bytes, &spill_bytes, &config.object_capacity, &config.task_capacity,
                         &config.process_capacity)) {
     return nullptr;
   }
   if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
   config.heap_bytes = heap_bytes;
+  config.spill_bytes = spill_bytes;
   auto fresh = std::make_unique<Session>();
   runtime::DomainFailure failure;
   {
@@ -77,6 +83,18 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+// _session_spill_file(fd): takes over the descriptor of the session's spill file.
+PyObject* session_spill_file(PyObject*, PyObject* args) {
+  int file = -1;
+  if (!PyArg_ParseTuple(args, "i", &file)) return nullptr;
+  if (session == nullptr) return PyErr_Format(PyExc_RuntimeError, "no session");
+  if (const int error = session->domain.set_spill_file(file); error != 0) {
+    set_system_error(error, "no address space for the spill file");
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
 // _session_adopt_after_fork(): a forked worker takes a row of its own.
 PyObject* session_adopt_after_fork(PyObject*, PyObject*) {
   if (session == nullptr) return PyErr_Format(PyExc_RuntimeError, "no session");
@@ -103,16 +121,17 @@ PyObject* session_close(PyObject*, PyObject*) {
   if (session != closing) Py_RETURN_NONE;  // another thread closed it meanwhile
   session = nullptr;
   epoch = 0;
-  bool views_left = false;
-  closing->domain.objects.slots.for_each_used([&](Index slot) { views_left = views_left || closing->counts[slot] != 0; });
+  runtime::wait_for_ranges();
+  bool views_left = closing->block_count != 0;
+  closing->domain.objects.slots.for_each_used([&](Index slot) { views_left = views_left || closing->pins[slot] != 0; });
   if (views_left) {
-    // Arrays of the user may still read the store: leave the read-only mapping; the names go, so the memory ends with the process.
+    // Arrays of the user may still use the store: leave the mappings; the names go, so the memory ends with the process.
     for (bool more = true; more;) {
       Transaction transaction(closing->domain.lock);
       more = closing->domain.objects.drop_rows(transaction, closing->domain.own_entry(), closing->domain.self(), 64);
     }
     closing->domain.processes.free(closing->domain.self());
-    closing->domain.keep_read_mapping();
+    closing->domain.keep_payload_mappings();
   }
   delete closing;
   Py_RETURN_NONE;
@@ -254,6 +273,13 @@ PyObject* trim(PyObject*, PyObject*) {
   return PyLong_FromUnsignedLongLong(session->domain.trim());
 }
 
+// _discard_places(): gives the disk space of freed places in the spill file back.
+PyObject* discard_places(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  session->domain.discard_freed_places();
+  Py_RETURN_NONE;
+}
+
 // _recover(pid, status): puts right what a dead process left; True when it had a row.
 PyObject* recover(PyObject*, PyObject* args) {
   int pid = 0;
@@ -313,15 +339,23 @@ PyObject* statistics(PyObject*, PyObject*) {
   flush_releases_now();
   Domain& domain = session->domain;
   scheduler::SchedulerHeader& shared = domain.header().scheduler;
-  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K}", "objects", domain.objects.slots.used_count(),
-                       "tasks", domain.scheduler.tasks.used_count(), "queued", domain.scheduler.queued_count(), "workers",
-                       shared.worker_count.get(), "idle_workers", shared.idle_count.get(), "running",
-                       shared.running_count.get(), "finished", static_cast<unsigned long long>(shared.finished_count.get()),
-                       "used_bytes", static_cast<unsigned long long>(domain.heap.used_bytes()), "capacity_bytes",
-                       static_cast<unsigned long long>(domain.heap.capacity_bytes()), "control_resident_bytes",
-                       static_cast<unsigned long long>(domain.control_resident_bytes()), "repairs",
-                       static_cast<unsigned long long>(domain.lock.block().repair_count.load_relaxed()), "contended",
-                       static_cast<unsigned long long>(domain.lock.block().contended_count.load_relaxed()));
+  const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
+  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}",     //
+                       "objects", domain.objects.slots.used_count(),                        //
+                       "tasks", domain.scheduler.tasks.used_count(),                        //
+                       "queued", domain.scheduler.queued_count(),                           //
+                       "workers", shared.worker_count.get(),                                //
+                       "idle_workers", shared.idle_count.get(),                             //
+                       "running", shared.running_count.get(),                               //
+                       "finished", number(shared.finished_count.get()),                     //
+                       "used_bytes", number(domain.heap.used_bytes()),                      //
+                       "capacity_bytes", number(domain.heap.capacity_bytes()),              //
+                       "backed_bytes", number(domain.heap.backed_bytes()),                  //
+                       "spilled_bytes", number(domain.spill.used_bytes()),                  //
+                       "spill_capacity_bytes", number(domain.spill.capacity_bytes()),       //
+                       "control_resident_bytes", number(domain.control_resident_bytes()),   //
+                       "repairs", number(domain.lock.block().repair_count.load_relaxed()),  //
+                       "contended", number(domain.lock.block().contended_count.load_relaxed()));
 }
 
 // _validate(): None, or what is wrong. Holds the lock while it looks.
@@ -335,6 +369,7 @@ PyObject* validate(PyObject*, PyObject*) {
 PyMethodDef methods[] = {
     {"_session_create", session_create, METH_VARARGS, nullptr},
     {"_session_attach", session_attach, METH_VARARGS, nullptr},
+    {"_session_spill_file", session_spill_file, METH_VARARGS, nullptr},
     {"_session_adopt_after_fork", session_adopt_after_fork, METH_NOARGS, nullptr},
     {"_session_close", session_close, METH_NOARGS, nullptr},
     {"_session_forget", session_forget, METH_NOARGS, nullptr},
@@ -348,6 +383,7 @@ PyMethodDef methods[] = {
     {"_configure_hooks", as_method(configure_hooks), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"_workers_needed", workers_needed, METH_NOARGS, nullptr},
     {"_trim_wanted", trim_wanted, METH_NOARGS, nullptr},
+    {"_discard_places", discard_places, METH_NOARGS, nullptr},
     {"_trim", trim, METH_NOARGS, nullptr},
     {"_recover", recover, METH_VARARGS, nullptr},
     {"_sweep", sweep, METH_NOARGS, nullptr},

@@ -7,6 +7,7 @@ from miniray._api import unsupported as _unsupported
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
 from miniray._api.session import init, is_initialized, shutdown
+from miniray._api.store_arrays import create, empty, empty_like, zeros
 from miniray._api.unsupported import (
     available_resources,
     cancel,
@@ -43,6 +44,9 @@ __all__ = [
     "client",
     "cluster_resources",
     "cpp_function",
+    "create",
+    "empty",
+    "empty_like",
     "exceptions",
     "get",
     "get_actor",
@@ -60,6 +64,7 @@ __all__ = [
     "shutdown",
     "timeline",
     "wait",
+    "zeros",
 ]
 
 

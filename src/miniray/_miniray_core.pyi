@@ -1,6 +1,7 @@
 """Shared-memory core of miniray."""
 
 from collections.abc import Callable, Mapping
+import types
 from typing import Any, Generic, TypeVar
 
 
@@ -34,8 +35,29 @@ class ObjectRef(Generic[_T_co]):
 
 class PayloadView:
     """
-    Read-only memory of a sealed object; keeps the object while it is in use.
+    Read-only memory of a sealed object; keeps the payload while it is in use.
     """
+
+class StoreBlock:
+    """
+    Writable bytes of the object store that are no object yet: see miniray.create().
+    """
+
+    def __len__(self, /):
+        """Return len(self)."""
+
+    def __getitem__(self, key, /):
+        """Return self[key]."""
+
+    def __setitem__(self, key, value, /):
+        """Set self[key] to value."""
+
+    def __delitem__(self, key, /):
+        """Delete self[key]."""
+
+    __reduce_ex__: types.MethodDescriptorType = ...
+
+    sealed: getset_descriptor = ...
 
 class Caller:
     """What ``f.remote`` is: encodes the arguments, submits the task and returns the refs of its results."""

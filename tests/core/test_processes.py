@@ -1,5 +1,6 @@
 """The low-level module between processes: plain multiprocessing, subprocess, kill -9, takeover, foreign segments."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -233,7 +234,8 @@ def test_kill_in_the_middle_of_work_leaves_a_valid_store(name, start_python):
             )  # fmt: skip
             assert child.stdout.readline() == "ready\n"
             for _ in range(500 * (round_number + 1)):
-                store.get(store.put(b"z" * 3000))
+                with contextlib.suppress(KeyError):  # the child's puts may have evicted it already
+                    assert store.get(store.put(b"z" * 3000)) == b"z" * 3000
                 store.get(kept)
             child.kill()
             child.wait()
@@ -268,8 +270,8 @@ def test_interrupt_ends_a_wait(name, start_python):
     with Scheduler(name=name):
         child = start_python(
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            "s = Scheduler(create=False, name=sys.argv[1]); print('ready', flush=True)\n"
-            "try: s.get_next_task(timeout=600)\n"
+            "s = Scheduler(create=False, name=sys.argv[1])\n"
+            "try:\n    print('ready', flush=True)\n    s.get_next_task(timeout=600)\n"
             "except KeyboardInterrupt: print('interrupted')\n",
             name,
         )

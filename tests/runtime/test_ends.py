@@ -7,7 +7,13 @@ import pytest
 
 from helpers.states import is_gone, segments, wait_until
 
-SET_UP = "ray.init(num_cpus=2)\nf = ray.remote(lambda i=0: i)\nray.get([f.remote() for _ in range(20)])\n"
+SET_UP = """
+ray.init(num_cpus=2)
+f = ray.remote(lambda i=0: i)
+ray.get([f.remote() for _ in range(20)])
+while core._statistics()["workers"] < 2:
+    time.sleep(0.001)
+"""
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,16 @@ def test_large_array_is_read_without_a_copy(ray):
 
 @pytest.fixture
 def small_session():
-    miniray.init(num_cpus=1, log_to_driver=False, object_store_memory=80 << 20, object_capacity=200, task_capacity=50)
+    miniray.init(
+        num_cpus=1, log_to_driver=False, object_store_memory=80 << 20, object_capacity=200, task_capacity=50,
+        object_spilling_limit=0,
+    )  # fmt: skip
     yield miniray
     assert core._validate() is None
     miniray.shutdown()
 
 
-def test_full_store_is_an_error_and_works_again_when_refs_go(small_session):
+def test_full_store_without_spilling_is_an_error_and_works_again_when_refs_go(small_session):
     ray = small_session
     refs = []
     with pytest.raises(ObjectStoreFullError, match="10,000"):

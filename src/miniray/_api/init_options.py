@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
-from miniray._runtime import machine
+from miniray._runtime import machine, spill_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ CAPACITY_DEFAULTS: Mapping[str, int] = MappingProxyType(
 )
 """How many entries the tables of the session have: keywords of miniray alone."""
 
-_KNOWN = frozenset((*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers"))
+_KNOWN = frozenset((*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers", "object_spilling_limit"))
 _RESERVED_RESOURCES = {
     "CPU": "num_cpus",
     "GPU": "num_gpus",
@@ -131,7 +131,9 @@ class InitOptions:
         dashboard_host: Address of the dashboard.
         dashboard_port: Its port, None for the default or the next free one.
         shared_memory_folder: Where the segments live, None for the default.
-        spill_folder: Where objects go that the store has no room for, None for the session's folder.
+        spill_folder: Where objects go that the store has no room for.
+        spill_bytes: How many bytes may go there; 0 for none.
+        spill_required: Whether the user asked for it: a folder that cannot be used is an error then.
         temp_folder: Where the session's folder is made, None for the default.
         node_name: Name of this machine in the context, None for its address.
     """
@@ -156,7 +158,9 @@ class InitOptions:
     dashboard_host: str = "127.0.0.1"
     dashboard_port: int | None = None
     shared_memory_folder: str | None = None
-    spill_folder: str | None = None
+    spill_folder: str = ""
+    spill_bytes: int = 0
+    spill_required: bool = False
     temp_folder: str | None = None
     node_name: str | None = None
 
@@ -226,7 +230,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         dashboard_host=given["dashboard_host"],
         dashboard_port=given["dashboard_port"],
         shared_memory_folder=given["_plasma_directory"],
-        spill_folder=given["object_spilling_directory"],
+        **_spilling(given["object_spilling_directory"], given["_temp_dir"], kwargs.get("object_spilling_limit")),
         temp_folder=_temp_folder(given["_temp_dir"]),
         node_name=given["_node_name"],
     )
@@ -352,6 +356,22 @@ def _capacity(name: str, value: object) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value}")
     return value
+
+
+def _spilling(folder: object, temp_folder: object, limit: object) -> dict[str, Any]:
+    """Return where spilled objects go, and how many bytes at most."""
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise TypeError(f"object_spilling_limit must be a number of bytes or None, not {type(limit).__name__}")
+    if isinstance(limit, int) and limit < 0:
+        raise ValueError(f"object_spilling_limit must be at least 0 (0: nothing is spilled), not {limit}")
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"object_spilling_directory must be a path or None, not {type(folder).__name__}")
+    path = os.fspath(folder) if folder is not None else _temp_folder(temp_folder) or spill_file.default_folder()
+    return {
+        "spill_folder": path,
+        "spill_bytes": spill_file.default_limit_bytes(path) if limit is None else limit,
+        "spill_required": folder is not None or bool(limit),
+    }
 
 
 def _namespace(namespace: object, job_config: object) -> str:

@@ -78,8 +78,10 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
         address: None or ``"local"``.
         **kwargs: ``num_cpus`` (also spelled ``num_workers``; default: the processors this process may use),
             ``num_gpus``, ``resources``, ``object_store_memory`` (bytes; default: 30% of memory, or what /dev/shm has),
-            ``namespace``, ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``,
-            ``task_capacity``, ``worker_capacity`` are miniray's own limits.
+            ``object_spilling_directory`` (where objects go when the store is full; default: the folder for temporary
+            files), ``namespace``, ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``,
+            ``task_capacity``, ``worker_capacity`` and ``object_spilling_limit`` (bytes on disk; default: 90% of what
+            is free there, 0: never spill) are miniray's own limits.
 
     Returns:
         A context manager that ends the session when left.
@@ -109,6 +111,9 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 pool_size=max(options.num_cpus, 1),
                 totals=totals,
                 store_bytes=options.object_store_bytes,
+                spill_folder=options.spill_folder,
+                spill_bytes=options.spill_bytes,
+                spill_required=options.spill_required,
                 object_capacity=options.object_capacity,
                 task_capacity=options.task_capacity,
                 worker_capacity=options.worker_capacity,

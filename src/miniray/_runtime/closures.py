@@ -1,19 +1,22 @@
 # _runtime/closures.py - pickling of functions and classes by value: what `__main__` defines, lambdas, closures.
 #
-# Invariant  N1 code objects keep the name of their file, so that remote tracebacks name it and show its lines.
-"""cloudpickle, with the file names of code objects."""
+# Invariants  N1 code objects keep the name of their file, so that remote tracebacks name it and show its lines.
+#             N2 a memoryview of memory in the store stays one, without a copy; any other becomes bytes, as in Ray.
+"""cloudpickle, with the file names of code objects and memoryviews of the store."""
 
 from __future__ import annotations
 
 import io
+import pickle
 import types
 from typing import TYPE_CHECKING, Any
 
+from miniray import _miniray_core as core
+
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable
 
-__all__ = ["dumps"]
+__all__ = ["dumps", "rebuild_memoryview"]
 
 _pickler_type: type[Any] | None = None
 
@@ -45,7 +48,9 @@ def _find_pickler_type() -> type[Any]:
             return _rebuild_code, (arguments, code.co_filename)
 
         class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-            dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({types.CodeType: reduce_named_code})
+            dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+                {types.CodeType: reduce_named_code, memoryview: _reduce_memoryview}
+            )
 
         _pickler_type = Pickler
     return _pickler_type
@@ -53,3 +58,15 @@ def _find_pickler_type() -> type[Any]:
 
 def _rebuild_code(arguments: tuple[Any, ...], filename: str) -> types.CodeType:
     return types.CodeType(*arguments).replace(co_filename=filename)
+
+
+def _reduce_memoryview(view: memoryview) -> Any:
+    if not view.c_contiguous or not core._is_in_store(view):
+        return bytes, (view.tobytes(),)
+    return rebuild_memoryview, (pickle.PickleBuffer(view), view.format, view.shape)
+
+
+def rebuild_memoryview(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
+    """Return the read-only view of a buffer that came out of band."""
+    flat = memoryview(buffer)
+    return flat if (form, len(shape)) == ("B", 1) else flat.cast("B").cast(form, shape)  # type: ignore[call-overload]

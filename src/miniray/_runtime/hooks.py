@@ -14,12 +14,11 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
-from miniray._runtime import closures, output
+from miniray._runtime import closures, output, store_errors
 from miniray._runtime.pickle_trace import explain
 from miniray.exceptions import (
     GetTimeoutError,
     ObjectLostError,
-    ObjectStoreFullError,
     RayError,
     RaySystemError,
     RayTaskError,
@@ -88,25 +87,24 @@ def raise_error(error: BaseException) -> NoReturn:
     raise error
 
 
-def store_full(needed: int | str, used: int = 0, capacity: int = 0) -> ObjectStoreFullError:
-    """Return the error for an object that found no room."""
-    if isinstance(needed, str):
-        return ObjectStoreFullError(
-            f"{needed}. The file system of /dev/shm has no room: drop unused ObjectRefs, or give it more memory "
-            "(in a container: --shm-size)."
-        )
-    return ObjectStoreFullError(
-        f"{needed:,} bytes are needed for one object, but only {max(capacity - used, 0):,} of the store's {capacity:,} "
-        "bytes are free, perhaps not in one piece. Drop unused ObjectRefs and arrays made from them, or raise "
-        "init(object_store_memory=...).",
-        needed_bytes=needed,
-        free_bytes=max(capacity - used, 0),
-        capacity_bytes=capacity,
-    )
+def store_full(reason: str, needed: int, used: int, capacity: int, system_error: int) -> RayError:
+    """Return the error for an object that found no room.
+
+    Args:
+        reason: ``"too large"`` for the store, ``"full"`` (nothing may be spilled), ``"spill limit"``, ``"disk"``; else a
+            text about what else is short.
+        needed: Bytes of the object.
+        used: Bytes in use.
+        capacity: Bytes of the store.
+        system_error: Minus errno of the call that failed, or 0.
+    """
+    return store_errors.make(reason, needed, used, capacity, system_error)
 
 
-def lost_error(ref: core.ObjectRef[Any]) -> ObjectLostError:
-    """Return the error for an object that exists no more."""
+def lost_error(ref: core.ObjectRef[Any], reason: str) -> ObjectLostError:
+    """Return the error for an object that exists no more, or (``reason`` "damaged") whose spilled bytes changed."""
+    if reason == "damaged":
+        return store_errors.DamagedObjectError(ref.hex(), None, "")
     return ObjectLostError(ref.hex(), None, "")
 
 

@@ -47,13 +47,15 @@ class Monitor:
     Args:
         config: Session name and sizes, as JSON values.
         doorbell_fd: Eventfd that any process of the session rings.
+        spill_fd: The session's spill file, or -1.
         log_to_driver: Whether to print what workers print.
     """
 
-    def __init__(self, config: dict[str, Any], doorbell_fd: int, log_to_driver: bool) -> None:
+    def __init__(self, config: dict[str, Any], doorbell_fd: int, spill_fd: int, log_to_driver: bool) -> None:
         """Start the supervisor and the thread; see the class."""
         self._config = config
         self._doorbell_fd = doorbell_fd
+        self._spill_fd = spill_fd
         self._log_to_driver = log_to_driver
         self._poll = select.poll()
         self._sources: dict[int, OutputSource] = {}
@@ -72,11 +74,11 @@ class Monitor:
 
     def _start_supervisor(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        config = {**self._config, "socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd}
+        inherited = {"socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd, "spill_fd": self._spill_fd}
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, json.dumps(config)],
+            [sys.executable, "-c", _COMMAND, json.dumps({**self._config, **inherited})],
             stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(), self._doorbell_fd),
+            pass_fds=[fd for fd in inherited.values() if fd >= 0],
             start_new_session=True,
         )
         theirs.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import secrets
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from miniray import _miniray_core as core
 from miniray._runtime import output
 from miniray._runtime.monitor import Monitor
+from miniray._runtime.spill_file import open_spill_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +35,9 @@ class SessionConfig:
         pool_size: Workers that are kept, at least 1.
         totals: Resources in steps of 1/10000, by name.
         store_bytes: Size of the object store.
+        spill_folder: Folder on the disk that objects go to when the store is full.
+        spill_bytes: How much may go there; 0: nothing.
+        spill_required: Whether a folder that cannot be used is an error; else objects stay in memory, with a warning.
         object_capacity: Objects at most.
         task_capacity: Queued and running tasks at most.
         worker_capacity: Worker processes at most.
@@ -42,6 +47,9 @@ class SessionConfig:
     pool_size: int
     totals: Mapping[str, int]
     store_bytes: int
+    spill_folder: str
+    spill_bytes: int
+    spill_required: bool
     object_capacity: int
     task_capacity: int
     worker_capacity: int
@@ -62,9 +70,20 @@ class Runtime:
         remove_stale_sessions()
         self.name = secrets.token_hex(6)
         processes = config.worker_capacity + 16
-        core._session_create(self.name, config.store_bytes, config.object_capacity, config.task_capacity, processes)
+        spill_fd = _open_spill_file(config)
+        spill_bytes = config.spill_bytes if spill_fd >= 0 else 0
+        try:
+            core._session_create(
+                self.name, config.store_bytes, spill_bytes, config.object_capacity, config.task_capacity, processes
+            )
+        except BaseException:
+            if spill_fd >= 0:
+                os.close(spill_fd)
+            raise
         self._doorbell_fd = -1
         try:
+            if spill_fd >= 0:
+                core._session_spill_file(spill_fd)  # which closes it
             core._set_resources(dict(config.totals))
             self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC)
             core._set_doorbell(self._doorbell_fd)
@@ -78,6 +97,7 @@ class Runtime:
                     "program": sys.argv[0] if sys.argv else "",
                 },
                 self._doorbell_fd,
+                spill_fd,
                 config.log_to_driver,
             )
         except BaseException:
@@ -99,6 +119,22 @@ class Runtime:
         core._session_unlink(self.name)
         os.close(self._doorbell_fd)
         output.forget_all()
+
+
+def _open_spill_file(config: SessionConfig) -> int:
+    """Return the descriptor of the spill file, -1 for none."""
+    if not config.spill_bytes:
+        return -1
+    try:
+        return open_spill_file(config.spill_folder, config.spill_bytes)
+    except OSError as error:
+        problem = f"objects cannot be spilled to {config.spill_folder!r}: {error.strerror or error}"
+        if config.spill_required:
+            raise ValueError(
+                f"{problem}. Name a folder that this user may write to in init(object_spilling_directory=...)."
+            ) from error
+        logging.getLogger("miniray").warning("%s. A full store is an error in this session.", problem)
+        return -1
 
 
 _current: Runtime | None = None

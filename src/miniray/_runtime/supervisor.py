@@ -44,7 +44,12 @@ class Supervisor:
         self._poll = select.poll()
         self._workers: dict[int, tuple[int, bool]] = {}  # pidfd -> (pid, our child)
         self._quick_deaths = 0
+        for fd in (config["socket_fd"], config["doorbell_fd"], config["spill_fd"]):
+            if fd >= 0:
+                os.set_inheritable(fd, False)
         core._session_attach(config["name"], "supervisor")
+        if config["spill_fd"] >= 0:
+            core._session_spill_file(config["spill_fd"])
         self._driver_fd = os.pidfd_open(config["driver_pid"])
         for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
             self._poll.register(fd, select.POLLIN)
@@ -68,6 +73,7 @@ class Supervisor:
                 elif fd in self._workers:
                     self._bury(fd)
             self._start_missing()
+            core._discard_places()
             if trim_at is None:
                 trim_at = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
             elif time.monotonic() >= trim_at:
