@@ -80,6 +80,14 @@ void on_fork_in_child(void (*handler)()) noexcept;
 [[nodiscard]] std::uint64_t file_resident_bytes(Descriptor file) noexcept;
 [[nodiscard]] std::uint64_t shared_memory_available_bytes() noexcept;
 
+// --- memory -----------------------------------------------------------------------------------------------------------
+// How much this process may still take before the kernel's out-of-memory killer could act, less a margin: memory of the
+// machine and limits of the control groups. A reserve_pages() past a group's limit is a SIGKILL, not an error, so this is
+// asked first. UINT64_MAX when nothing is known. Some ten microseconds.
+[[nodiscard]] std::uint64_t memory_headroom_bytes() noexcept;
+// The same for a tree of files that stands for `/`, found anew at each call: for tests.
+[[nodiscard]] std::uint64_t memory_headroom_bytes_below(const char* root) noexcept;
+
 enum class Access { kRead, kReadWrite };
 [[nodiscard]] std::byte* map_file(Descriptor file, std::uint64_t size_bytes,
                                   Access access) noexcept;  // nullptr on failure
