@@ -190,7 +190,10 @@ void find_levels(Hierarchy& hierarchy, const char* path) noexcept {
     folder.append(hierarchy.is_version_two ? "/memory.max" : "/memory.limit_in_bytes");
     const bool has_limit = folder.fits && access(folder.text, R_OK) == 0;
     folder.cut(end);
-    if (has_limit && hierarchy.level_count < kMostLevels) hierarchy.ends[hierarchy.level_count++] = end;
+    folder.append("/release_agent");  // only version 1 has it, only its root, and that cannot be limited
+    const bool is_root = folder.fits && access(folder.text, F_OK) == 0;
+    folder.cut(end);
+    if (has_limit && !is_root && hierarchy.level_count < kMostLevels) hierarchy.ends[hierarchy.level_count++] = end;
     const std::size_t length = next_part(path);
     if (length == 0) return;
     folder.append("/");

@@ -104,6 +104,8 @@ void group_of_version_one_limits() {
   EXPECT(tree.headroom() == 48 * kGib);
   tree.old_group("/docker/1234", std::to_string(kGib), 900 * kMib, stat);
   EXPECT(tree.headroom() == 392 * kMib);
+  tree.old_group("", "1", 40 * kGib).write("sys/fs/cgroup/memory/release_agent", "");  // the root itself has no limit
+  EXPECT(tree.headroom() == 392 * kMib);
 }
 
 void joined_controllers_and_the_unified_folder_are_found() {
