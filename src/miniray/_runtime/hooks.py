@@ -93,7 +93,7 @@ def store_full(needed: int | str, used: int = 0, capacity: int = 0) -> ObjectSto
     if isinstance(needed, str):
         return ObjectStoreFullError(
             f"{needed}. The file system of /dev/shm has no room: drop unused ObjectRefs, or give it more memory "
-            "(in a container: --shm-size)."
+            "(in a container: --shm-size)"
         )
     return ObjectStoreFullError(
         f"{needed:,} bytes are needed for one object, but only {max(capacity - used, 0):,} of the store's {capacity:,} "

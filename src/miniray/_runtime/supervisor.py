@@ -47,6 +47,7 @@ class Supervisor:
         self._quick_deaths = 0
         self._retry_at: float | None = None  # when to try again to start a worker that the system refused
         self._refusal_told = False
+        self._driver_fd = os.pidfd_open(config["driver_pid"])  # first: a driver that is gone is no other failure
         segment_fds: list[int] | None = config["segment_fds"]
         if segment_fds is None:
             core._session_attach(config["name"], "supervisor")
@@ -55,7 +56,6 @@ class Supervisor:
             core._session_attach_descriptors(control_fd, heap_fd, "supervisor")
             for fd in segment_fds:
                 os.close(fd)
-        self._driver_fd = os.pidfd_open(config["driver_pid"])
         for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
             self._poll.register(fd, select.POLLIN)
 
@@ -183,11 +183,11 @@ def main(argument: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         supervisor = Supervisor(config)
-    except (FileNotFoundError, ProcessLookupError):
-        core._session_unlink(config["name"])  # the driver is gone already
+    except ProcessLookupError:  # the driver is gone already
+        core._session_unlink(config["name"])
         os._exit(1)
-    except OSError as error:
-        sys.stderr.write(f"miniray: the supervisor cannot start: {error.strerror or error}.\n")
+    except (OSError, RuntimeError) as error:
+        sys.stderr.write(f"miniray: the supervisor cannot start: {error}\n")
         os._exit(1)
     gc.collect()
     gc.freeze()
