@@ -31,7 +31,9 @@ def test_killed_driver_leaves_nothing(start_program, doing):
 
 
 def test_driver_and_supervisor_killed_together_leave_nothing(start_program):
-    program = start_program(f"{SET_UP}ready()\nsys.stdin.read()")
+    program = start_program(
+        f"{SET_UP}while len(core._processes()) < 4: time.sleep(0.005)\nready()\nsys.stdin.read()"  # both workers too
+    )
     program.wait_ready()
     assert len(program.others) == 3
     program.process.send_signal(signal.SIGSTOP)  # it must not start another

@@ -85,6 +85,7 @@ def test_killed_programs_leave_no_process_and_no_memory(small, start_program, ev
         "ray.init(num_cpus=2)\n"
         "kept = ray.put(bytes(200_000_000))\n"
         "ray.get([ray.remote(lambda x: len(x)).remote(kept) for _ in range(4)])\n"
+        "while len(core._processes()) < 4: time.sleep(0.005)\n"  # both workers too
         "ready()\n"
         "ray.get(ray.remote(lambda: time.sleep(600)).remote())\n",
         prefix=small,
