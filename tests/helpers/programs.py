@@ -40,10 +40,16 @@ def ready():
     print(json.dumps({"session": runtime.current().name, "processes": others}), flush=True)
 """
 
-    def __init__(self, source: str, prefix: Sequence[str] = (), **environment: str) -> None:
-        """Start it in a process group of its own; ``prefix`` is a command that becomes what is written behind it."""
+    _QUIET = "import logging; logging.getLogger('miniray').setLevel(logging.ERROR)\n"
+
+    def __init__(self, source: str, prefix: Sequence[str] = (), warnings: bool = False, **environment: str) -> None:
+        """Start it in a process group of its own.
+
+        ``prefix`` is a command that becomes what is written behind it. Without ``warnings`` it does not say what it
+        thinks of this machine, such as of a small /dev/shm.
+        """
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-c", self._START + source],
+            [*prefix, sys.executable, "-c", self._START + ("" if warnings else self._QUIET) + source],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
             env={**os.environ, **environment},
         )  # fmt: skip

@@ -7,7 +7,8 @@ import pytest
 
 from helpers.states import is_gone, segments, wait_until
 
-SET_UP = "ray.init(num_cpus=2)\nf = ray.remote(lambda i=0: i)\nray.get([f.remote() for _ in range(20)])\n"
+# The store is small so that it has names in /dev/shm even where there is little of that.
+SET_UP = "ray.init(num_cpus=2, object_store_memory=16 << 20)\nf = ray.remote(lambda i=0: i)\nray.get([f.remote() for _ in range(20)])\n"
 
 
 @pytest.mark.parametrize(

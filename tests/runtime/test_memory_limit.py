@@ -38,6 +38,7 @@ def test_larger_wish_is_capped_with_a_warning(group, start_program):
         "        print(runtime.current().config.store.size_bytes, ray.get(ray.remote(lambda x: len(x)).remote(bytes(10**7))))\n"
         "    print(runtime.explain_store())\n",
         prefix=group,
+        warnings=True,
     )
     code, out, err = program.finish()
     assert (code, out) == (0, f"{LIMIT * 8 // 10} 10000000\nNone\n" * 2), err

@@ -69,7 +69,7 @@ print([pid for pid in others if os.path.exists(f"/proc/{pid}")], [name for name 
 
 
 def test_large_arrays_survive_the_deaths_of_workers_and_supervisor(small, start_program):
-    program = start_program(MANY_ARRAYS, prefix=small)
+    program = start_program(MANY_ARRAYS, prefix=small, warnings=True)
     program.wait_ready()
     code, out, err = program.finish()
     sums = [i * 25_000_000 for _ in range(3) for i in range(3)]
@@ -125,5 +125,6 @@ def test_store_that_fits_stays_in_shared_memory_without_a_warning(small, start_p
         "ray.shutdown()\n"
         "print(os.listdir('/dev/shm'))\n",
         prefix=small,
+        warnings=True,
     )
     assert program.finish() == (0, "2 5000000\n[]\n", "")

@@ -98,7 +98,7 @@ def test_output_of_workers_still_arrives_after_the_change(start_program):
 
 def test_supervisor_that_cannot_start_is_told_and_not_tried_for_ever(start_program):
     program = start_program(
-        "ray.init(num_cpus=1)\n"
+        "ray.init(num_cpus=1, object_store_memory=8 << 20)\n"
         "f = ray.remote(lambda: 5)\n"
         "ray.get(f.remote())\n"
         "ready()\n"

@@ -34,7 +34,9 @@ NOTHING = "no child no segment no descriptor"
 @pytest.fixture
 def attempt(start_program, pytestconfig):
     def run(source, prefix=()):
-        program = start_program(ATTEMPT + source, prefix=prefix, PYTHONPATH=str(pytestconfig.rootpath / "tests"))
+        program = start_program(
+            ATTEMPT + source, prefix=prefix, warnings=bool(prefix), PYTHONPATH=str(pytestconfig.rootpath / "tests")
+        )
         code, out, err = program.finish()
         assert code == 0, err
         return out.splitlines(), err
