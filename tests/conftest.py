@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing.resource_tracker
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,12 +18,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--run-slow"):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    left_out = [] if config.getoption("--run-slow") else ["slow"]
+    if os.geteuid() != 0:
+        left_out.append("needs_root")
+    for marker in left_out:
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked:
+            config.hook.pytest_deselected(items=marked)
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
 
 
 @pytest.fixture(autouse=True)

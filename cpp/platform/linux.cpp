@@ -149,14 +149,17 @@ void read_boot_id(char (&destination)[40]) noexcept {
 }
 
 Descriptor create_anonymous_file(const char* name, std::uint64_t size_bytes) noexcept {
-  int file = static_cast<int>(syscall(SYS_memfd_create, name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
-  if (file < 0 && errno == EINVAL) file = static_cast<int>(syscall(SYS_memfd_create, name, MFD_CLOEXEC));
+  constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  int file = static_cast<int>(syscall(SYS_memfd_create, name, kFlags | MFD_NOEXEC_SEAL));
+  if (file < 0 && errno == EINVAL) file = static_cast<int>(syscall(SYS_memfd_create, name, kFlags));
   if (file < 0) return -errno;
-  if (ftruncate(file, static_cast<off_t>(size_bytes)) != 0) {
+  if (fchmod(file, 0600) != 0 || ftruncate(file, static_cast<off_t>(size_bytes)) != 0) {
     const int error = errno;
     close(file);
     return -error;
   }
+  // Nobody who has it may cut it short under a mapping. Best effort: some sandboxes refuse seals.
+  (void)fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
   return file;
 }
 

@@ -63,6 +63,8 @@ struct FileFacts {
 // Names have no slash. Created 0600, exclusively (-EEXIST otherwise), sparse,
 // close-on-exec.
 [[nodiscard]] Descriptor create_shared_file(const char* name, std::uint64_t size_bytes) noexcept;
+// Without a name in the file system and outside of its size limit; its size is sealed. The memory goes with the last descriptor and
+// mapping.
 [[nodiscard]] Descriptor create_anonymous_file(const char* name, std::uint64_t size_bytes) noexcept;
 [[nodiscard]] Descriptor open_shared_file(const char* name) noexcept;
 [[nodiscard]] int unlink_shared_file(const char* name) noexcept;
@@ -84,6 +86,18 @@ void on_fork_in_child(void (*handler)()) noexcept;
 [[nodiscard]] int reserve_file_space(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
 [[nodiscard]] std::uint64_t file_resident_bytes(Descriptor file) noexcept;
 [[nodiscard]] std::uint64_t shared_memory_available_bytes() noexcept;
+
+// --- limits of this process, UINT64_MAX for none ----------------------------------------------------------------------
+[[nodiscard]] std::uint64_t address_space_limit_bytes() noexcept;
+[[nodiscard]] std::uint64_t descriptor_limit() noexcept;
+
+// --- memory -----------------------------------------------------------------------------------------------------------
+// How much this process may still take before the kernel's out-of-memory killer could act, less a margin: memory of the
+// machine and limits of the control groups. A reserve_pages() past a group's limit is a SIGKILL, not an error, so this is
+// asked first. UINT64_MAX when nothing is known. Some ten microseconds.
+[[nodiscard]] std::uint64_t memory_headroom_bytes() noexcept;
+// The same for a tree of files that stands for `/`, found anew at each call: for tests.
+[[nodiscard]] std::uint64_t memory_headroom_bytes_below(const char* root) noexcept;
 
 enum class Access { kRead, kReadWrite };
 [[nodiscard]] std::byte* map_file(Descriptor file, std::uint64_t size_bytes,

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,6 +124,20 @@ int duplicate_descriptor(Descriptor file) noexcept {
 void close_descriptor(Descriptor file) noexcept {
   if (file >= 0) close(file);
 }
+
+namespace {
+// `which` has another type in each C library.
+template <class Which>
+std::uint64_t soft_limit(Which which) noexcept {
+  rlimit limit{};
+  if (getrlimit(which, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+  return static_cast<std::uint64_t>(limit.rlim_cur);
+}
+}  // namespace
+
+std::uint64_t address_space_limit_bytes() noexcept { return soft_limit(RLIMIT_AS); }
+
+std::uint64_t descriptor_limit() noexcept { return soft_limit(RLIMIT_NOFILE); }
 
 void ring_doorbell(Descriptor doorbell) noexcept {
   const std::uint64_t one = 1;

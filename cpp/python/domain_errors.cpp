@@ -2,7 +2,52 @@
 
 #include "python/session.hpp"
 
+#include <string>
+
 namespace miniray::python {
+
+namespace {
+
+PyObject* raise_os_error(int error, const std::string& text) {
+  Owned arguments(Py_BuildValue("(is)", -error, text.c_str()));
+  if (arguments) PyErr_SetObject(PyExc_OSError, arguments.get());
+  return nullptr;
+}
+
+// What the system refused, with the limit that did it.
+PyObject* raise_system_error(int error, const char* name) {
+  const std::string what = name;
+  if (error == -28 /* ENOSPC */) {
+    (void)set_system_error(error, ("there is no room to create " + what).c_str());
+    return nullptr;
+  }
+  if (error == -12 /* ENOMEM */) {
+    const std::uint64_t limit = platform::address_space_limit_bytes();
+    return raise_os_error(
+        error, "no address space to map " + what + ": " +
+                   (limit != UINT64_MAX ? "this process may have " + std::to_string(limit) +
+                                              " bytes of it (RLIMIT_AS, ulimit -v). Raise that limit"
+                                        : "the system refuses it (vm.overcommit_memory, vm.max_map_count). Change that") +
+                   ", or ask for a smaller store: init(object_store_memory=...). A store is mapped twice");
+  }
+  if (error == -24 /* EMFILE */) {
+    return raise_os_error(error, "no file descriptor is left for " + what + ": this process may have " +
+                                     std::to_string(platform::descriptor_limit()) +
+                                     " (RLIMIT_NOFILE). Raise that limit (ulimit -n), or close files");
+  }
+  if (error == -23 /* ENFILE */)
+    return raise_os_error(error,
+                          "no file is left for " + what + " in the whole system (fs.file-max). End programs, or raise it");
+  if (error == -27 /* EFBIG */) {
+    return raise_os_error(error, what +
+                                     " would be larger than a file may be (RLIMIT_FSIZE). Raise that limit (ulimit -f), or ask "
+                                     "for a smaller store: init(object_store_memory=...)");
+  }
+  (void)set_system_error(error, name);
+  return nullptr;
+}
+
+}  // namespace
 
 PyObject* raise_domain_failure(const runtime::DomainFailure& failure, const char* name) {
   using runtime::DomainError;
@@ -26,8 +71,7 @@ PyObject* raise_domain_failure(const runtime::DomainFailure& failure, const char
       return PyErr_Format(PyExc_RuntimeError, "%s: all process slots are taken; end some of the processes that have it open",
                           name);
     case DomainError::kSystem:
-      (void)set_system_error(failure.system_error, name);
-      return nullptr;
+      return raise_system_error(failure.system_error, name);
     case DomainError::kOtherNamespace:
       return PyErr_Format(PyExc_RuntimeError, "%s was made in another process namespace; deaths there cannot be seen from here",
                           name);

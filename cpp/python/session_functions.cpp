@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstdio>
 #include <string>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #include "debug/fault_point.hpp"
 #include "python/domain_errors.hpp"
@@ -41,14 +43,15 @@ runtime::ProcessKind kind_of(const char* text) {
   return runtime::ProcessKind::kWorker;
 }
 
-// _session_create(name, heap_bytes, spill_bytes, objects, tasks, processes)
+// _session_create(name, heap_bytes, spill_bytes, objects, tasks, processes, anonymous)
 PyObject* session_create(PyObject*, PyObject* args) {
   const char* name = nullptr;
   unsigned long long heap_bytes = 0;
   unsigned long long spill_bytes = 0;
+  int anonymous = 0;
   runtime::DomainConfig config;
-  if (!PyArg_ParseTuple(args, "sKKIII", &name, &heap_bytes, &spill_bytes, &config.object_capacity, &config.task_capacity,
-                        &config.process_capacity)) {
+  if (!PyArg_ParseTuple(args, "sKKIII|p", &name, &heap_bytes, &spill_bytes, &config.object_capacity, &config.task_capacity,
+                        &config.process_capacity, &anonymous)) {
     return nullptr;
   }
   if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
@@ -59,11 +62,21 @@ PyObject* session_create(PyObject*, PyObject* args) {
   {
     GilRelease released;
     failure = fresh->domain.create(control_name(name).c_str(), heap_name(name).c_str(), config, runtime::DomainUsage::kSession,
-                                   runtime::ProcessKind::kDriver);
+                                   runtime::ProcessKind::kDriver, anonymous != 0);
   }
   if (failure) return raise_domain_failure(failure, control_name(name).c_str());
   session = fresh.release();
   finish_set_up();
+  Py_RETURN_NONE;
+}
+
+// What a process does that has attached. `name` is for the error.
+PyObject* finish_attach(std::unique_ptr<Session> fresh, const runtime::DomainFailure& failure, const char* name,
+                        runtime::ProcessKind kind) {
+  if (failure) return raise_domain_failure(failure, name);
+  session = fresh.release();
+  finish_set_up();
+  if (kind == runtime::ProcessKind::kSupervisor) MINIRAY_FAULT_ROLE("supervisor");
   Py_RETURN_NONE;
 }
 
@@ -76,11 +89,25 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   auto fresh = std::make_unique<Session>();
   const auto failure =
       fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
-  if (failure) return raise_domain_failure(failure, control_name(name).c_str());
-  session = fresh.release();
-  finish_set_up();
-  if (kind_of(kind) == runtime::ProcessKind::kSupervisor) MINIRAY_FAULT_ROLE("supervisor");
-  Py_RETURN_NONE;
+  return finish_attach(std::move(fresh), failure, control_name(name).c_str(), kind_of(kind));
+}
+
+// _session_attach_descriptors(control, heap, kind): of an anonymous session, inherited; they stay the caller's to close.
+PyObject* session_attach_descriptors(PyObject*, PyObject* args) {
+  int control = -1;
+  int heap = -1;
+  const char* kind = nullptr;
+  if (!PyArg_ParseTuple(args, "iis", &control, &heap, &kind)) return nullptr;
+  if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
+  auto fresh = std::make_unique<Session>();
+  const auto failure = fresh->domain.attach_descriptors(control, heap, runtime::DomainUsage::kSession, kind_of(kind));
+  return finish_attach(std::move(fresh), failure, "the session of the parent process", kind_of(kind));
+}
+
+// _session_descriptors(): (control, heap), to be inherited by a process that attaches by them. They stay the session's.
+PyObject* session_descriptors(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  return Py_BuildValue("(ii)", session->domain.control_file(), session->domain.heap_file());
 }
 
 // _session_spill_file(fd): takes over the descriptor of the session's spill file.
@@ -324,12 +351,18 @@ PyObject* watch_process(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "is", &pid, &name)) return nullptr;
   const platform::Descriptor process = platform::open_process(pid);
   if (process < 0) platform::exit_immediately(1);  // gone already
-  std::thread([process, control = control_name(name), heap = heap_name(name)] {
-    platform::block_all_signals();
-    platform::wait_for_process_end(process);
-    Domain::unlink(control.c_str(), heap.c_str());
-    platform::exit_immediately(1);
-  }).detach();
+  try {
+    std::thread([process, control = control_name(name), heap = heap_name(name)] {
+      platform::block_all_signals();
+      platform::wait_for_process_end(process);
+      Domain::unlink(control.c_str(), heap.c_str());
+      platform::exit_immediately(1);
+    }).detach();
+  } catch (const std::system_error& error) {
+    platform::close_descriptor(process);
+    return PyErr_Format(PyExc_OSError, "cannot start the thread that watches the driver: %s (RLIMIT_NPROC, pids.max)",
+                        error.what());
+  }
   Py_RETURN_NONE;
 }
 
@@ -369,6 +402,8 @@ PyObject* validate(PyObject*, PyObject*) {
 PyMethodDef methods[] = {
     {"_session_create", session_create, METH_VARARGS, nullptr},
     {"_session_attach", session_attach, METH_VARARGS, nullptr},
+    {"_session_attach_descriptors", session_attach_descriptors, METH_VARARGS, nullptr},
+    {"_session_descriptors", session_descriptors, METH_NOARGS, nullptr},
     {"_session_spill_file", session_spill_file, METH_VARARGS, nullptr},
     {"_session_adopt_after_fork", session_adopt_after_fork, METH_NOARGS, nullptr},
     {"_session_close", session_close, METH_NOARGS, nullptr},

@@ -1,5 +1,6 @@
 #include "runtime/domain.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <vector>
@@ -9,6 +10,7 @@ namespace miniray::runtime {
 namespace {
 
 constexpr std::uint64_t kPage = platform::kPageBytes;
+constexpr std::uint64_t kGrowthCreditBytes = 64ULL << 20;
 constexpr std::int64_t kCreationGraceNs = 1'000'000'000;
 
 constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcept { return (size + unit - 1) / unit * unit; }
@@ -87,7 +89,7 @@ platform::ProcessNumber live_process(std::byte* region) noexcept {
 }  // namespace
 
 DomainFailure Domain::create(const char* control_name, const char* heap_name, const DomainConfig& config, DomainUsage usage,
-                             ProcessKind kind) noexcept {
+                             ProcessKind kind, bool anonymous) noexcept {
   const bool joined = std::strcmp(control_name, heap_name) == 0;
   ControlHeader plan{};
   plan.config = config;
@@ -95,8 +97,9 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
   const std::uint64_t control_bytes = lay_out(plan);
   const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
 
-  platform::Descriptor control_file = -1;
-  for (;;) {
+  platform::Descriptor control_file = anonymous ? platform::create_anonymous_file(control_name, control_bytes) : -1;
+  if (anonymous && control_file < 0) return system_failure(control_file);
+  while (control_file < 0) {
     control_file = platform::create_shared_file(control_name, joined ? control_bytes + heap_bytes : control_bytes);
     if (control_file >= 0) break;
     if (control_file != -17 /* EEXIST */) return system_failure(control_file);
@@ -106,10 +109,12 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     if (found.owner != 0) return {DomainError::kExists, 0, 0, found.owner};
     unlink(control_name, heap_name);  // of a dead program: taken over
   }
-  platform::Descriptor heap_file =
-      joined ? platform::duplicate_descriptor(control_file) : platform::create_shared_file(heap_name, heap_bytes);
+  platform::Descriptor heap_file = joined      ? platform::duplicate_descriptor(control_file)
+                                   : anonymous ? platform::create_anonymous_file(heap_name, heap_bytes)
+                                               : platform::create_shared_file(heap_name, heap_bytes);
   const auto fail = [&](DomainFailure failure) {
     detach();
+    if (anonymous) return failure;
     platform::unlink_shared_file(control_name) == 0 ? void() : void();
     if (!joined) (void)platform::unlink_shared_file(heap_name);
     return failure;
@@ -173,12 +178,32 @@ DomainFailure Domain::attach(const char* control_name, const char* heap_name, Do
   const platform::Descriptor control_file = platform::open_shared_file(control_name);
   if (control_file < 0)
     return control_file == -2 /* ENOENT */ ? DomainFailure{DomainError::kNotFound} : system_failure(control_file);
-  platform::FileFacts facts{};
-  if (const int error = platform::file_facts(control_file, facts);
-      error != 0 || facts.user != platform::user_number() || (facts.mode & 077) != 0) {
-    platform::close_descriptor(control_file);
-    return error != 0 ? system_failure(error) : DomainFailure{DomainError::kForeign};
+  platform::Descriptor heap_file = -1;
+  DomainFailure failure = check_control(control_file, joined, usage);
+  if (!failure) {
+    heap_file = joined ? platform::duplicate_descriptor(control_file) : platform::open_shared_file(heap_name);
+    if (heap_file < 0) failure = system_failure(heap_file);
   }
+  if (!failure) return enter(control_file, heap_file, joined, kind);
+  platform::close_descriptor(control_file);
+  return failure;
+}
+
+DomainFailure Domain::attach_descriptors(platform::Descriptor control_file, platform::Descriptor heap_file, DomainUsage usage,
+                                         ProcessKind kind) noexcept {
+  if (const DomainFailure failure = check_control(control_file, false, usage)) return failure;
+  const platform::Descriptor own_control = platform::duplicate_descriptor(control_file);
+  const platform::Descriptor own_heap = platform::duplicate_descriptor(heap_file);
+  if (own_control >= 0 && own_heap >= 0) return enter(own_control, own_heap, false, kind);
+  platform::close_descriptor(own_control);
+  platform::close_descriptor(own_heap);
+  return system_failure(own_control < 0 ? own_control : own_heap);
+}
+
+DomainFailure Domain::check_control(platform::Descriptor control_file, bool joined, DomainUsage usage) noexcept {
+  platform::FileFacts facts{};
+  if (const int error = platform::file_facts(control_file, facts); error != 0) return system_failure(error);
+  if (facts.user != platform::user_number() || (facts.mode & 077) != 0) return {DomainError::kForeign};
   // The header first, on its own: sizes are believed only after magic and version.
   DomainFailure failure{};
   std::byte* first = facts.size_bytes < sizeof(ControlHeader)
@@ -219,13 +244,14 @@ DomainFailure Domain::attach(const char* control_name, const char* heap_name, Do
     }
     platform::unmap(first, sizeof(ControlHeader));
   }
-  platform::Descriptor heap_file = -1;
-  if (!failure) {
-    heap_file = joined ? platform::duplicate_descriptor(control_file) : platform::open_shared_file(heap_name);
-    if (heap_file < 0) failure = system_failure(heap_file);
-  }
-  if (!failure &&
-      (platform::file_facts(heap_file, facts) != 0 || facts.user != platform::user_number() || (facts.mode & 077) != 0)) {
+  return failure;
+}
+
+DomainFailure Domain::enter(platform::Descriptor control_file, platform::Descriptor heap_file, bool joined,
+                            ProcessKind kind) noexcept {
+  platform::FileFacts facts{};
+  DomainFailure failure{};
+  if (platform::file_facts(heap_file, facts) != 0 || facts.user != platform::user_number() || (facts.mode & 077) != 0) {
     failure.error = DomainError::kForeign;
   }
   if (!failure && !joined && facts.size_bytes != heap_bytes_) failure.error = DomainError::kCorrupt;
@@ -365,6 +391,19 @@ int Domain::ensure_rows(std::uint32_t object_count, std::uint32_t task_count, st
 }
 
 int Domain::grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  // Pages past a control group's limit would not be refused: the kernel would kill somebody. A look costs as much as the growth of some
+  // hundred kilobytes, so one is good for a share of what it found.
+  const std::uint64_t end = offset + size_bytes;
+  const std::uint64_t backed = heap.backed_bytes();
+  const auto wanted = static_cast<std::int64_t>(end > backed ? end - backed : 0);
+  if (growth_credit_.fetch_sub(wanted) < wanted) {
+    const std::uint64_t headroom = platform::memory_headroom_bytes();
+    if (headroom < static_cast<std::uint64_t>(wanted)) {
+      growth_credit_.store(0);
+      return -12;  // ENOMEM
+    }
+    growth_credit_.store(static_cast<std::int64_t>(std::min(headroom / 4, kGrowthCreditBytes)) - wanted);
+  }
   return heap.ensure_backed(offset, size_bytes);
 }
 

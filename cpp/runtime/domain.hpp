@@ -1,13 +1,16 @@
 // runtime/domain.hpp - one object store with its scheduler: the layout of the shared memory, creating it, attaching to it.
 //
 // Invariants  D1 a domain is a control region (header, lock, tables) and a heap (payloads). A session keeps them in two files,
-//                miniray_<session>_scheduler and miniray_<session>_objectstore; the low-level classes keep both in one file.
+//                miniray_<session>_scheduler and miniray_<session>_objectstore; the low-level classes keep both in one file. Where
+//                /dev/shm is too small the two are anonymous, and go with their last process.
 //             D2 the header's `version` is stored last, with release; 0 means "being made". [D2v] create(): release ->
 //                attach(): acquire
 //             D3 everything inside is an offset or an index; each process maps the heap twice: for writing, and read-only for
 //                views.
 // Crash       a creator that dies half-way leaves version 0 or a dead creator: the next create() of that name takes over.
 #pragma once
+
+#include <atomic>
 
 #include "scheduler/scheduler.hpp"
 #include "scheduler/worker_registry.hpp"
@@ -95,11 +98,15 @@ class Domain {
   Domain(const Domain&) = delete;
   Domain& operator=(const Domain&) = delete;
 
-  // Both names equal: one file. On failure nothing stays behind.
+  // Both names equal: one file. On failure nothing stays behind. `anonymous`, for two files: the names only tell people what the
+  // descriptors are, and others attach_descriptors() that they inherited.
   [[nodiscard]] DomainFailure create(const char* control_name, const char* heap_name, const DomainConfig& config,
-                                     DomainUsage usage, ProcessKind kind) noexcept;
+                                     DomainUsage usage, ProcessKind kind, bool anonymous = false) noexcept;
   [[nodiscard]] DomainFailure attach(const char* control_name, const char* heap_name, DomainUsage usage,
                                      ProcessKind kind) noexcept;
+  // The two files of a domain by descriptors, which stay the caller's.
+  [[nodiscard]] DomainFailure attach_descriptors(platform::Descriptor control_file, platform::Descriptor heap_file,
+                                                 DomainUsage usage, ProcessKind kind) noexcept;
   // A forked child uses its parent's mappings under a row of its own.
   [[nodiscard]] DomainFailure adopt_after_fork(ProcessKind kind) noexcept;
   // Drops this process's references and row, and unmaps. Does not unlink.
@@ -119,6 +126,8 @@ class Domain {
   [[nodiscard]] static DomainFailure inspect(const char* control_name, DomainUsage& usage, bool may_wait) noexcept;
 
   [[nodiscard]] bool is_attached() const noexcept { return region_ != nullptr; }
+  [[nodiscard]] platform::Descriptor control_file() const noexcept { return control_file_; }
+  [[nodiscard]] platform::Descriptor heap_file() const noexcept { return heap_file_; }
   [[nodiscard]] ControlHeader& header() const noexcept { return *reinterpret_cast<ControlHeader*>(region_); }
   [[nodiscard]] ProcessId self() const noexcept { return self_; }
   [[nodiscard]] ProcessEntry& own_entry() const noexcept { return processes[self_.slot]; }
@@ -158,6 +167,11 @@ class Domain {
   Scheduler scheduler;
 
  private:
+  // Whether a control file can be believed; learns the sizes from it.
+  [[nodiscard]] DomainFailure check_control(platform::Descriptor control_file, bool joined, DomainUsage usage) noexcept;
+  // Takes both descriptors, or closes them.
+  [[nodiscard]] DomainFailure enter(platform::Descriptor control_file, platform::Descriptor heap_file, bool joined,
+                                    ProcessKind kind) noexcept;
   [[nodiscard]] DomainFailure map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept;
   [[nodiscard]] DomainFailure join(ProcessKind kind) noexcept;
   void wire() noexcept;
@@ -173,6 +187,7 @@ class Domain {
   platform::Descriptor doorbell_ = -1;
   platform::Descriptor spill_file_ = -1;
   std::byte* spill_read_ = nullptr;
+  std::atomic<std::int64_t> growth_credit_{0};  // bytes the heap may grow by before this process looks at the machine's memory again
   ProcessId self_;
 };
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from helpers.states import LOST_SECONDS, is_gone, segments, wait_until
 from miniray import _miniray_core as core
@@ -39,10 +40,16 @@ def ready():
     print(json.dumps({"session": runtime.current().name, "processes": others}), flush=True)
 """
 
-    def __init__(self, source: str, **environment: str) -> None:
-        """Start it in a process group of its own."""
+    _QUIET = "import logging; logging.getLogger('miniray').setLevel(logging.ERROR)\n"
+
+    def __init__(self, source: str, prefix: Sequence[str] = (), warnings: bool = False, **environment: str) -> None:
+        """Start it in a process group of its own.
+
+        ``prefix`` is a command that becomes what is written behind it. Without ``warnings`` it does not say what it
+        thinks of this machine, such as of a small /dev/shm.
+        """
         self.process = subprocess.Popen(
-            [sys.executable, "-c", self._START + source],
+            [*prefix, sys.executable, "-c", self._START + ("" if warnings else self._QUIET) + source],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
             env={**os.environ, **environment},
         )  # fmt: skip

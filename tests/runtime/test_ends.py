@@ -7,8 +7,9 @@ import pytest
 
 from helpers.states import is_gone, segments, wait_until
 
+# The store is small so that it has names in /dev/shm even where there is little of that.
 SET_UP = """
-ray.init(num_cpus=2)
+ray.init(num_cpus=2, object_store_memory=16 << 20)
 f = ray.remote(lambda i=0: i)
 ray.get([f.remote() for _ in range(20)])
 while core._statistics()["workers"] < 2:
@@ -37,7 +38,9 @@ def test_killed_driver_leaves_nothing(start_program, doing):
 
 
 def test_driver_and_supervisor_killed_together_leave_nothing(start_program):
-    program = start_program(f"{SET_UP}ready()\nsys.stdin.read()")
+    program = start_program(
+        f"{SET_UP}while len(core._processes()) < 4: time.sleep(0.005)\nready()\nsys.stdin.read()"  # both workers too
+    )
     program.wait_ready()
     assert len(program.others) == 3
     program.process.send_signal(signal.SIGSTOP)  # it must not start another

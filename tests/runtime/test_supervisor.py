@@ -94,3 +94,23 @@ def test_output_of_workers_still_arrives_after_the_change(start_program):
     code, out, err = program.finish()
     assert (code, err) == (0, "")
     assert out.count("heard") == 4
+
+
+def test_supervisor_that_cannot_start_is_told_and_not_tried_for_ever(start_program):
+    program = start_program(
+        "ray.init(num_cpus=1, object_store_memory=8 << 20)\n"
+        "f = ray.remote(lambda: 5)\n"
+        "ray.get(f.remote())\n"
+        "ready()\n"
+        "for kind in ('scheduler', 'objectstore'): os.unlink(f'/dev/shm/miniray_{runtime.current().name}_{kind}')\n"
+        "os.kill(next(pid for pid, kind, _, _ in core._processes() if kind == 2), 9)\n"
+        "sys.stdin.readline()\n"
+        "print(ray.get(f.remote()))\n"  # the worker lives
+        "ray.shutdown()\n"
+    )
+    program.wait_ready()
+    told = [program.process.stderr.readline() for _ in range(4)]
+    assert all("the supervisor cannot start: there is no miniray_" in line for line in told[:3])
+    assert "no supervisor can be started, so the workers that end are not replaced" in told[3]
+    assert program.process.communicate("\n", timeout=60) == ("5\n", "")
+    program.expect_nothing_left()

@@ -55,10 +55,11 @@ def test_defaults_come_from_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(machine, "cpu_count", lambda: 6)
     monkeypatch.setattr(machine, "gpu_count", lambda: 2)
     monkeypatch.setattr(machine, "memory_limit_bytes", lambda: 10 << 30)
-    monkeypatch.setattr(machine, "default_object_store_bytes", lambda: 3 << 30)
+    plan = machine.StorePlan(3 << 30, True, "because", "look")
+    monkeypatch.setattr(machine, "plan_store", lambda wanted: plan)
     options = resolve_init_options()
     assert (options.backend, options.num_cpus, options.num_gpus) == ("local", 6, 2)
-    assert (options.object_store_bytes, options.memory_bytes) == (3 << 30, 7 << 30)
+    assert (options.store, options.memory_bytes) == (plan, 7 << 30)
     assert (options.object_capacity, options.task_capacity, options.worker_capacity) == (1_000_000, 1_000_000, 1024)
     assert (options.log_to_driver, options.logging_level, options.resources) == (True, logging.INFO, {})
     assert len(options.namespace) == 36
@@ -67,7 +68,7 @@ def test_defaults_come_from_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
 def test_real_machine_gives_positive_defaults() -> None:
     options = resolve_init_options()
     assert options.num_cpus >= 1
-    assert options.object_store_bytes >= init_options.MIN_OBJECT_STORE_BYTES
+    assert options.store.size_bytes >= init_options.MIN_OBJECT_STORE_BYTES
 
 
 def test_arguments_are_kept() -> None:
@@ -94,7 +95,7 @@ def test_arguments_are_kept() -> None:
         worker_capacity=30,
     )
     assert (options.num_cpus, options.num_gpus, options.resources) == (2, 1, {"disk": 3})
-    assert (options.object_store_bytes, options.memory_bytes) == (64 << 20, 1 << 30)
+    assert (options.store.size_bytes, options.memory_bytes) == (64 << 20, 1 << 30)
     assert (options.labels, options.namespace, options.ignore_reinit_error) == ({"zone": "a"}, "mine", True)
     assert (options.log_to_driver, options.configure_logging) == (False, False)
     assert (options.logging_level, options.logging_format) == (logging.ERROR, "%(message)s")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from miniray._runtime import machine
+from miniray._runtime.machine import StorePlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,26 +133,93 @@ def test_system_that_does_not_tell_its_memory_counts_as_small(tmp_path: Path, mo
     assert machine.memory_limit_bytes(tmp_path) == GIB
 
 
-def test_store_gets_its_share_of_the_memory_limit(tmp_path: Path) -> None:
-    root = _write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": str(10 * GIB)})
-    assert machine.default_object_store_bytes(root, tmp_path / "nothing here") == 3 * GIB
-
-
-def test_store_is_no_larger_than_the_shared_memory_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    status = os.statvfs_result((4096, 4096, 0, 0, 16_384, 0, 0, 0, 0, 255))  # 64 MiB available
+def _shared_memory(monkeypatch: pytest.MonkeyPatch, free_bytes: int | None) -> None:
+    """Let /dev/shm have that much free; None: there is none."""
 
     def statvfs(folder: Any) -> os.statvfs_result:
         assert folder == "/dev/shm"
-        return status
+        if free_bytes is None:
+            raise FileNotFoundError(folder)
+        return os.statvfs_result((4096, 4096, 0, 0, free_bytes // 4096, 0, 0, 0, 0, 255))
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    assert machine.shared_memory_bytes() == 64 << 20
-    assert machine.default_object_store_bytes(tmp_path) == int((64 << 20) * machine.SHARED_MEMORY_FRACTION)
+
+
+def test_store_gets_its_share_of_the_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _shared_memory(monkeypatch, 50 * GIB)
+    root = _write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": str(10 * GIB)})
+    plan = machine.plan_store(None, "/dev/shm", root)
+    assert plan == StorePlan(
+        3 * GIB, False, "The object store has 3.0 GiB: 30% of the 10.0 GiB of memory that this program may use."
+    )
 
 
 def test_store_of_a_huge_machine_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _shared_memory(monkeypatch, 8000 * GIB)
     monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 4 << 30)
-    assert machine.default_object_store_bytes(tmp_path, tmp_path / "none") == machine.OBJECT_STORE_CAP_BYTES
+    plan = machine.plan_store(root=tmp_path)
+    assert (plan.size_bytes, plan.anonymous, plan.warning) == (machine.OBJECT_STORE_CAP_BYTES, False, None)
+    assert "the most that a store gets by itself" in plan.reason
+
+
+def test_wanted_size_is_kept_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _shared_memory(monkeypatch, 50 * GIB)
+    plan = machine.plan_store(40 * GIB, root=tmp_path)
+    assert (plan.size_bytes, plan.anonymous, plan.warning) == (40 * GIB, False, None)
+    assert plan.reason == "The object store has 40.0 GiB: as object_store_memory says."
+
+
+@pytest.mark.parametrize(("wanted", "size", "text"), [(None, 30 * GIB, "30.0 GiB"), (2 * GIB, 2 * GIB, "2.0 GiB")])
+def test_small_shared_memory_makes_the_store_anonymous(
+    wanted: int | None, size: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _shared_memory(monkeypatch, 64 << 20)
+    plan = machine.plan_store(wanted, root=tmp_path)
+    assert (plan.size_bytes, plan.anonymous) == (size, True)
+    assert plan.warning is not None
+    assert f"store of {text} does not fit into /dev/shm, because 64.0 MiB are free there" in plan.warning
+    assert f"--shm-size={size * 100 // 95 // GIB + 1}g" in plan.warning
+    assert "in anonymous memory and not in /dev/shm, because 64.0 MiB are free there" in plan.reason
+
+
+def test_store_and_tables_leave_a_spare_in_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = int(GIB * machine.SHARED_MEMORY_FRACTION) - machine.TABLE_BYTES
+    _shared_memory(monkeypatch, GIB)
+    assert not machine.plan_store(room, root=tmp_path).anonymous
+    assert machine.plan_store(room + 1, root=tmp_path).anonymous
+
+
+def test_missing_shared_memory_makes_the_store_anonymous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _shared_memory(monkeypatch, None)
+    plan = machine.plan_store(GIB, root=tmp_path)
+    assert (plan.size_bytes, plan.anonymous) == (GIB, True)
+    assert "/dev/shm does not exist" in str(plan.warning)
+
+
+def test_store_shrinks_where_there_are_no_anonymous_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    _shared_memory(monkeypatch, 64 << 20)
+    plan = machine.plan_store(root=tmp_path)
+    assert (plan.size_bytes, plan.anonymous) == (int((64 << 20) * machine.SHARED_MEMORY_FRACTION), False)
+    assert "95% of what is free in /dev/shm" in plan.reason
+    _shared_memory(monkeypatch, None)
+    assert machine.plan_store(GIB, root=tmp_path).size_bytes == GIB
+
+
+def test_wish_above_the_memory_limit_is_capped_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _shared_memory(monkeypatch, 500 * GIB)
+    root = _write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": str(10 * GIB)})
+    plan = machine.plan_store(20 * GIB, root=root)
+    assert (plan.size_bytes, plan.anonymous) == (8 * GIB, False)
+    assert plan.warning is not None
+    assert plan.warning.startswith("object_store_memory=21474836480 (20.0 GiB) is more than the 10.0 GiB of memory")
+    assert "the object store gets 8.0 GiB" in plan.warning
+    assert machine.plan_store(10 * GIB, root=root).warning is None
+    _shared_memory(monkeypatch, 64 << 20)
+    both = machine.plan_store(20 * GIB, root=root)
+    assert both.anonymous
+    assert "is more than" in str(both.warning)
+    assert "The object store of 8.0 GiB does not fit" in str(both.warning)
 
 
 def test_missing_shared_memory_file_system_is_told(tmp_path: Path) -> None:

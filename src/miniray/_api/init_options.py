@@ -116,7 +116,7 @@ class InitOptions:
         num_gpus: GPUs that tasks may hold together.
         resources: Custom resources by name.
         memory_bytes: Memory that tasks may hold together; bookkeeping only.
-        object_store_bytes: Size of the object store.
+        store: Size and place of the object store.
         object_capacity: Most objects that may exist at a time.
         task_capacity: Most tasks that may be unfinished at a time.
         worker_capacity: Most processes that may be attached at a time.
@@ -141,7 +141,7 @@ class InitOptions:
     num_cpus: int
     num_gpus: int
     memory_bytes: int
-    object_store_bytes: int
+    store: machine.StorePlan
     namespace: str
     logging_level: int
     log_to_driver: bool
@@ -204,10 +204,11 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
     if not isinstance(given["_system_config"] or {}, dict):
         raise TypeError("The _system_config must be a dict.")
     memory = machine.memory_limit_bytes()
-    store = _whole("object_store_memory", given["object_store_memory"], machine.default_object_store_bytes)
-    if store < MIN_OBJECT_STORE_BYTES:
+    wanted = given["object_store_memory"]
+    store = machine.plan_store(None if wanted is None else _whole("object_store_memory", wanted, int))
+    if store.size_bytes < MIN_OBJECT_STORE_BYTES:
         raise ValueError(
-            f"Attempting to cap object store memory usage at {store} bytes, but the minimum allowed is "
+            f"Attempting to cap object store memory usage at {store.size_bytes} bytes, but the minimum allowed is "
             f"{MIN_OBJECT_STORE_BYTES} bytes."
         )
     log_to_driver = given["log_to_driver"]
@@ -216,8 +217,8 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         num_cpus=_whole("CPU", num_cpus, machine.cpu_count),
         num_gpus=_whole("GPU", given["num_gpus"], machine.gpu_count),
         resources=_resources(given["resources"]),
-        memory_bytes=_whole("memory", given["_memory"], lambda: max(0, memory - store)),
-        object_store_bytes=store,
+        memory_bytes=_whole("memory", given["_memory"], lambda: max(0, memory - store.size_bytes)),
+        store=store,
         **{name: _capacity(name, given[name]) for name in CAPACITY_DEFAULTS},
         namespace=_namespace(given["namespace"], job_config),
         labels=_labels(given["labels"]),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _lock = threading.RLock()
+_logger = logging.getLogger("miniray")
 
 
 class RayContext:
@@ -77,7 +79,7 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
     Args:
         address: None or ``"local"``.
         **kwargs: ``num_cpus`` (also spelled ``num_workers``; default: the processors this process may use),
-            ``num_gpus``, ``resources``, ``object_store_memory`` (bytes; default: 30% of memory, or what /dev/shm has),
+            ``num_gpus``, ``resources``, ``object_store_memory`` (bytes; default: 30% of memory),
             ``object_spilling_directory`` (where objects go when the store is full; default: the folder for temporary
             files), ``namespace``, ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``,
             ``task_capacity``, ``worker_capacity`` and ``object_spilling_limit`` (bytes on disk; default: 90% of what
@@ -90,6 +92,7 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
         RuntimeError: A session is open already (unless ``ignore_reinit_error``), or a keyword is unknown.
         ConnectionError: ``address`` names a cluster.
         ObjectStoreFullError: Shared memory is full.
+        OSError: A limit of the system is too low: open files, processes, address space. The text names it.
     """
     with _lock:
         if core._is_attached():
@@ -106,11 +109,14 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
             "memory": options.memory_bytes * RESOURCE_UNIT,
             **{name: quantity * RESOURCE_UNIT for name, quantity in options.resources.items()},
         }
+        _logger.debug("%s", options.store.reason)
+        if options.store.warning is not None:
+            _logger.warning("%s", options.store.warning)
         runtime.start(
             runtime.SessionConfig(
                 pool_size=max(options.num_cpus, 1),
                 totals=totals,
-                store_bytes=options.object_store_bytes,
+                store=options.store,
                 spill_folder=options.spill_folder,
                 spill_bytes=options.spill_bytes,
                 spill_required=options.spill_required,
@@ -134,7 +140,7 @@ def _context() -> RayContext:
                 "address": "local",
                 "node_id": name,
                 "session_name": name,
-                "object_store_address": f"/dev/shm/miniray_{name}_objectstore",
+                "object_store_address": current.store_address if current else "",
                 "webui_url": None,
             }
         )

@@ -10,13 +10,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cpu_count", "default_object_store_bytes", "gpu_count", "memory_limit_bytes", "shared_memory_bytes"]
+__all__ = ["StorePlan", "cpu_count", "gpu_count", "memory_limit_bytes", "plan_store", "shared_memory_bytes"]
 
 OBJECT_STORE_FRACTION = 0.3
 """Share of the memory that the object store may use by default."""
@@ -25,7 +26,13 @@ OBJECT_STORE_CAP_BYTES = 200_000_000_000
 """The default store never gets larger; ``init(object_store_memory=...)`` may."""
 
 SHARED_MEMORY_FRACTION = 0.95
-"""Share of the free shared memory file system that the default store may use."""
+"""Share of the free shared memory file system that a session may use."""
+
+TABLE_BYTES = 32 << 20
+"""Room in the shared memory file system for the tables of a session, beside its store."""
+
+LARGEST_FRACTION = 0.8
+"""Share of the memory that a store gets whose wanted size is more than all of it."""
 
 _FALLBACK_MEMORY_BYTES = 1 << 30
 _ROOT = Path("/")
@@ -86,23 +93,79 @@ def shared_memory_bytes(folder: str | Path = "/dev/shm") -> int | None:
     return status.f_bavail * status.f_frsize
 
 
-def default_object_store_bytes(root: Path = _ROOT, shared_memory_folder: str | Path = "/dev/shm") -> int:
-    """Return the size of the object store when ``init(object_store_memory=...)`` does not say.
+@dataclass(frozen=True)
+class StorePlan:
+    """Size and place of an object store.
 
-    30% of :func:`memory_limit_bytes`, but no more than 95% of the free shared memory file system and than 200 GB.
+    Attributes:
+        size_bytes: How large it may get.
+        anonymous: Whether it is in memory without a name, which the limit of the shared memory file system does not
+            concern, in place of files there.
+        reason: How the size came about: one sentence.
+        warning: What the user should know about it, None for nothing.
+    """
+
+    size_bytes: int
+    anonymous: bool
+    reason: str
+    warning: str | None = None
+
+
+def plan_store(
+    requested: int | None = None, shared_memory_folder: str | Path = "/dev/shm", root: Path = _ROOT
+) -> StorePlan:
+    """Return how large the object store gets, and where it is.
+
+    Without a wish, 30% of :func:`memory_limit_bytes`, but no more than 200 GB. A wish above the memory limit becomes
+    80% of the limit: the kernel would kill the program long before the store is full. A store that the shared memory
+    file system has no room for becomes anonymous; on systems without anonymous files (macOS) it becomes smaller.
 
     Args:
+        requested: ``init(object_store_memory=...)`` in bytes, None for the default.
+        shared_memory_folder: Where the segments would live.
         root: Folder that stands for ``/``; tests give their own.
-        shared_memory_folder: Where the segments will live.
-
-    Returns:
-        Bytes, at least 1.
     """
-    size = min(int(memory_limit_bytes(root) * OBJECT_STORE_FRACTION), OBJECT_STORE_CAP_BYTES)
+    limit = memory_limit_bytes(root)
+    warnings = []
+    if requested is None:
+        size = max(1, min(int(limit * OBJECT_STORE_FRACTION), OBJECT_STORE_CAP_BYTES))
+        source = f"{OBJECT_STORE_FRACTION:.0%} of the {_text(limit)} of memory that this program may use"
+        if size == OBJECT_STORE_CAP_BYTES:
+            source = "the most that a store gets by itself"
+    elif requested <= limit:
+        size = requested
+        source = "as object_store_memory says"
+    else:
+        size = max(1, int(limit * LARGEST_FRACTION))
+        source = (
+            f"{LARGEST_FRACTION:.0%} of the {_text(limit)} of memory that this program may use, less than the "
+            f"{_text(requested)} that object_store_memory says"
+        )
+        warnings.append(
+            f"object_store_memory={requested} ({_text(requested)}) is more than the {_text(limit)} of memory that this "
+            f"program may use (memory of the machine, or the limit of its control group): the object store gets "
+            f"{_text(size)}. Ask for less, or give the program more memory (in a container: --memory)."
+        )
     free = shared_memory_bytes(shared_memory_folder)
-    if free is not None:
-        size = min(size, int(free * SHARED_MEMORY_FRACTION))
-    return max(1, size)
+    anonymous = False
+    if (0 if free is None else int(free * SHARED_MEMORY_FRACTION)) < size + TABLE_BYTES:
+        found = f"{shared_memory_folder} does not exist" if free is None else f"{_text(free)} are free there"
+        if hasattr(os, "memfd_create"):
+            anonymous = True
+            source += f"; in anonymous memory and not in {shared_memory_folder}, because {found}"
+            wanted_gib = int((size + TABLE_BYTES) / SHARED_MEMORY_FRACTION) // (1 << 30) + 1
+            warnings.append(
+                f"The object store of {_text(size)} does not fit into {shared_memory_folder}, because {found}. It is "
+                "in anonymous memory now: programs run as they would, but tools cannot open it by its name. To have "
+                f"it there, give {shared_memory_folder} more memory (docker run --shm-size={wanted_gib}g), or ask for "
+                "a smaller store (object_store_memory)."
+            )
+        elif free is not None and int(free * SHARED_MEMORY_FRACTION) < size:
+            size = max(1, int(free * SHARED_MEMORY_FRACTION))
+            source = f"{SHARED_MEMORY_FRACTION:.0%} of what is free in {shared_memory_folder}"
+    return StorePlan(
+        size, anonymous, f"The object store has {_text(size)}: {source}.", " ".join(warnings) if warnings else None
+    )
 
 
 def gpu_count(root: Path = _ROOT) -> int:
@@ -124,6 +187,13 @@ def gpu_count(root: Path = _ROOT) -> int:
     if names == ["NoDevFiles"]:
         return 0
     return min(present, len(names))
+
+
+def _text(size_bytes: int) -> str:
+    """Return a size for people."""
+    if size_bytes >= 1 << 30:
+        return f"{size_bytes / (1 << 30):.1f} GiB"
+    return f"{size_bytes / (1 << 20):.1f} MiB"
 
 
 def _physical_memory_bytes() -> int:

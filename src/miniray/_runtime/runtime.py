@@ -1,6 +1,7 @@
 # _runtime/runtime.py - this driver's session: started once, ended once, whatever happens in between.
 #
 # Invariants  U1 either everything of a session exists (segments, supervisor, monitor), or nothing of it is left.
+#                Segments without a name go with the last process that has them; the driver hands their descriptors on.
 #             U2 a forked child of the driver never touches the session of its parent.
 """Starting and ending the local session."""
 
@@ -16,12 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
-from miniray._runtime import output
+from miniray._runtime import limits, output
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from miniray._runtime.machine import StorePlan
 
 _SHARED_MEMORY_FOLDER = "/dev/shm"
 _CONTROL_SUFFIX = "_scheduler"
@@ -34,7 +37,7 @@ class SessionConfig:
     Args:
         pool_size: Workers that are kept, at least 1.
         totals: Resources in steps of 1/10000, by name.
-        store_bytes: Size of the object store.
+        store: Size and place of the object store.
         spill_folder: Folder on the disk that objects go to when the store is full.
         spill_bytes: How much may go there; 0: nothing.
         spill_required: Whether a folder that cannot be used is an error; else objects stay in memory, with a warning.
@@ -46,7 +49,7 @@ class SessionConfig:
 
     pool_size: int
     totals: Mapping[str, int]
-    store_bytes: int
+    store: StorePlan
     spill_folder: str
     spill_bytes: int
     spill_required: bool
@@ -64,18 +67,21 @@ class Runtime:
 
         Raises:
             ObjectStoreFullError: The shared memory file system is full.
-            OSError: Another resource of the system is short.
+            OSError: Another resource of the system is short; the text names the limit.
         """
         self.config = config
+        limits.check(config.pool_size)
         remove_stale_sessions()
         self.name = secrets.token_hex(6)
         processes = config.worker_capacity + 16
+        store = config.store
         spill_fd = _open_spill_file(config)
         spill_bytes = config.spill_bytes if spill_fd >= 0 else 0
         try:
             core._session_create(
-                self.name, config.store_bytes, spill_bytes, config.object_capacity, config.task_capacity, processes
-            )
+                self.name, store.size_bytes, spill_bytes, config.object_capacity, config.task_capacity, processes,
+                store.anonymous,
+            )  # fmt: skip
         except BaseException:
             if spill_fd >= 0:
                 os.close(spill_fd)
@@ -95,17 +101,26 @@ class Runtime:
                     "worker_capacity": config.worker_capacity,
                     "path": [path or os.getcwd() for path in sys.path],
                     "program": sys.argv[0] if sys.argv else "",
+                    "segment_fds": core._session_descriptors() if store.anonymous else None,
                 },
                 self._doorbell_fd,
                 spill_fd,
                 config.log_to_driver,
             )
-        except BaseException:
+        except BaseException as error:
             core._session_close()
             core._session_unlink(self.name)
             if self._doorbell_fd >= 0:
                 os.close(self._doorbell_fd)
+            if isinstance(error, OSError):
+                raise limits.explain(error, "start the session") from error
             raise
+
+    @property
+    def store_address(self) -> str:
+        """Where the object store is, for people."""
+        file = f"miniray_{self.name}_objectstore"
+        return f"memfd:{file}" if self.config.store.anonymous else f"{_SHARED_MEMORY_FOLDER}/{file}"
 
     @property
     def supervisor_pid(self) -> int:
@@ -144,6 +159,11 @@ _hooks_installed = False
 def current() -> Runtime | None:
     """Return this driver's running session."""
     return _current
+
+
+def explain_store() -> str | None:
+    """Return how the size and the place of this session's object store came about, None without a session."""
+    return _current.config.store.reason if _current is not None else None
 
 
 def start(config: SessionConfig) -> Runtime:

@@ -50,7 +50,7 @@ def make(reason: str, needed: int, used: int, capacity: int, system_error: int) 
         return OutOfDiskError(text.rstrip())
     return ObjectStoreFullError(
         f"{reason}. The file system of /dev/shm has no room: drop unused ObjectRefs, or give it more memory "
-        "(in a container: --shm-size)."
+        "(in a container: --shm-size)"
     )
 
 

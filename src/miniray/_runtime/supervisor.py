@@ -1,8 +1,8 @@
 # _runtime/supervisor.py - the helper process: forks workers, sees deaths, puts right what the dead left.
 #
 # Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
-#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. One
-#                timeout: a second after tables emptied.
+#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. Two
+#                timeouts: a second after tables emptied, a second after a worker could not be started.
 #             V3 all it knows can be found again in shared memory: a new supervisor adopts the living workers.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
@@ -21,11 +21,12 @@ import time
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import worker_main
+from miniray._runtime import limits, worker_main
 
 _KIND_WORKER = 3  # process_table.hpp ProcessKind
 _UNKNOWN_END = 0x7FFFFFFF
 _TRIM_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 _QUICK_DEATHS = 3  # workers that die before they took a row, in a row, until no more are started
 
 
@@ -44,13 +45,22 @@ class Supervisor:
         self._poll = select.poll()
         self._workers: dict[int, tuple[int, bool]] = {}  # pidfd -> (pid, our child)
         self._quick_deaths = 0
+        self._retry_at: float | None = None  # when to try again to start a worker that the system refused
+        self._refusal_told = False
         for fd in (config["socket_fd"], config["doorbell_fd"], config["spill_fd"]):
             if fd >= 0:
                 os.set_inheritable(fd, False)
-        core._session_attach(config["name"], "supervisor")
+        self._driver_fd = os.pidfd_open(config["driver_pid"])  # first: a driver that is gone is no other failure
+        segment_fds: list[int] | None = config["segment_fds"]
+        if segment_fds is None:
+            core._session_attach(config["name"], "supervisor")
+        else:  # without names; the session keeps duplicates that no child program inherits
+            control_fd, heap_fd = segment_fds
+            core._session_attach_descriptors(control_fd, heap_fd, "supervisor")
+            for fd in segment_fds:
+                os.close(fd)
         if config["spill_fd"] >= 0:
             core._session_spill_file(config["spill_fd"])
-        self._driver_fd = os.pidfd_open(config["driver_pid"])
         for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
             self._poll.register(fd, select.POLLIN)
 
@@ -61,18 +71,22 @@ class Supervisor:
             if kind == _KIND_WORKER:
                 with contextlib.suppress(ProcessLookupError):
                     self._watch(pid, is_child=False)
-        for _ in range(self._config["pool_size"] - len(self._workers)):
-            self._start_worker()
+        with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
+            self._socket.send(b"ready")
+        self._start_workers(self._config["pool_size"] - len(self._workers))
         trim_at: float | None = None  # when to give memory back that came free, unless it is used again by then
         while True:
-            for fd, _ in self._poll.poll(None if trim_at is None else max(0.0, trim_at - time.monotonic()) * 1000):
+            times = [time_s for time_s in (trim_at, self._retry_at) if time_s is not None]
+            for fd, _ in self._poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None):
                 if fd == self._driver_fd or (fd == self._socket.fileno() and not self._hear_driver()):
                     return
                 if fd == self._doorbell_fd:
                     os.read(self._doorbell_fd, 8)
                 elif fd in self._workers:
                     self._bury(fd)
-            self._start_missing()
+            if self._retry_at is None or time.monotonic() >= self._retry_at:
+                self._retry_at = None
+                self._start_missing()
             core._discard_places()
             if trim_at is None:
                 trim_at = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
@@ -112,25 +126,47 @@ class Supervisor:
         missing = max(needed - starting, self._config["pool_size"] - len(self._workers))
         room = self._config["worker_capacity"] - len(self._workers)
         if self._quick_deaths < _QUICK_DEATHS:
-            for _ in range(min(missing, room)):
+            self._start_workers(min(missing, room))
+
+    def _start_workers(self, count: int) -> None:
+        """Start workers; what the system refuses is told once and tried again later."""
+        for _ in range(count):
+            try:
                 self._start_worker()
+            except OSError as error:
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                if not self._refusal_told:
+                    self._refusal_told = True
+                    refused = limits.explain(error, "start another worker")
+                    sys.stderr.write(
+                        f"miniray: {refused.strerror}. The session goes on with {len(self._workers)} workers and tries "
+                        "again every second.\n"
+                    )
+                return
 
     def _start_worker(self) -> None:
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            for fd in (out_read, err_read, self._driver_fd, *self._workers):
-                os.close(fd)
-            self._socket.close()
-            worker_main.main(self._config, out_write, err_write)
-        os.close(out_write)
-        os.close(err_write)
-        self._watch(pid, is_child=True)
-        with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
-            socket.send_fds(self._socket, [str(pid).encode()], [out_read, err_read])
-        os.close(out_read)
-        os.close(err_read)
+        with contextlib.ExitStack() as opened:
+            pipes = []
+            for _ in range(2):
+                read_fd, write_fd = os.pipe()
+                pipes.append((read_fd, write_fd))
+                opened.callback(os.close, read_fd)
+                opened.callback(os.close, write_fd)
+            (out_read, out_write), (err_read, err_write) = pipes
+            pid = os.fork()
+            if pid == 0:
+                for fd in (out_read, err_read, self._driver_fd, *self._workers):
+                    os.close(fd)
+                self._socket.close()
+                worker_main.main(self._config, out_write, err_write)
+            try:
+                self._watch(pid, is_child=True)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)
+                core._recover(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                raise
+            with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
+                socket.send_fds(self._socket, [str(pid).encode()], [out_read, err_read])
 
     def end(self) -> None:
         """Kill the workers, wait for their ends, remove the segments."""
@@ -153,8 +189,11 @@ def main(argument: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         supervisor = Supervisor(config)
-    except (FileNotFoundError, ProcessLookupError):
-        core._session_unlink(config["name"])  # the driver is gone already
+    except ProcessLookupError:  # the driver is gone already
+        core._session_unlink(config["name"])
+        os._exit(1)
+    except (OSError, RuntimeError) as error:
+        sys.stderr.write(f"miniray: the supervisor cannot start: {error}\n")
         os._exit(1)
     gc.collect()
     gc.freeze()
