@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "python/call_site.hpp"
+
 namespace miniray::python {
 
 namespace {
@@ -368,6 +370,8 @@ Index write_object(Encoder& encoder) {
     discard();
     return shm::kNone;
   }
+  if (records_call_sites) [[unlikely]]
+    note_call_site(domain.objects.key(slot));
   encoder.write(domain.objects.payload_for_write(slot));
   const std::vector<ObjectKey>& references = encoder.references();
   for (std::size_t position = 0; position < references.size();) {

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/wait.hpp"
@@ -44,6 +45,7 @@ struct Hooks {
 
 struct Session {
   Domain domain;
+  std::string name;
   std::uint64_t epoch = 0;
   std::uint32_t processors = 1;
   bool is_worker = false;

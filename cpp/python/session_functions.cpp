@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "debug/fault_point.hpp"
+#include "python/call_site.hpp"
 #include "python/domain_errors.hpp"
 #include "python/object_ref.hpp"
 #include "recovery/dead_process.hpp"
@@ -28,6 +29,7 @@ void finish_set_up() {
   epoch = next_epoch++;
   session->epoch = epoch;
   session->main_thread = PyThread_get_thread_ident();
+  set_up_call_sites();
 }
 
 runtime::ProcessKind kind_of(const char* text) {
@@ -37,15 +39,19 @@ runtime::ProcessKind kind_of(const char* text) {
   return runtime::ProcessKind::kWorker;
 }
 
-// _session_create(name, heap_bytes, objects, tasks, processes)
+// _session_create(name, heap_bytes, objects, tasks, processes, heap size was given=False, record call sites=False)
 PyObject* session_create(PyObject*, PyObject* args) {
   const char* name = nullptr;
   unsigned long long heap_bytes = 0;
   runtime::DomainConfig config;
-  if (!PyArg_ParseTuple(args, "sKIII", &name, &heap_bytes, &config.object_capacity, &config.task_capacity,
-                        &config.process_capacity)) {
+  int heap_size_was_given = 0;
+  int record_call_sites = 0;
+  if (!PyArg_ParseTuple(args, "sKIII|pp", &name, &heap_bytes, &config.object_capacity, &config.task_capacity,
+                        &config.process_capacity, &heap_size_was_given, &record_call_sites)) {
     return nullptr;
   }
+  config.heap_size_was_given = heap_size_was_given != 0 ? 1 : 0;
+  config.records_call_sites = record_call_sites != 0 ? 1 : 0;
   if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
   config.heap_bytes = heap_bytes;
   auto fresh = std::make_unique<Session>();
@@ -56,6 +62,7 @@ PyObject* session_create(PyObject*, PyObject* args) {
                                    runtime::ProcessKind::kDriver);
   }
   if (failure) return raise_domain_failure(failure, control_name(name).c_str());
+  fresh->name = name;
   session = fresh.release();
   finish_set_up();
   Py_RETURN_NONE;
@@ -71,6 +78,7 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   const auto failure =
       fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
   if (failure) return raise_domain_failure(failure, control_name(name).c_str());
+  fresh->name = name;
   session = fresh.release();
   finish_set_up();
   if (kind_of(kind) == runtime::ProcessKind::kSupervisor) MINIRAY_FAULT_ROLE("supervisor");

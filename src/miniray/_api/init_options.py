@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from miniray._api.settings import env_flag, record_call_sites, temp_folder
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import machine
@@ -134,6 +135,8 @@ class InitOptions:
         spill_folder: Where objects go that the store has no room for, None for the session's folder.
         temp_folder: Where the session's folder is made, None for the default.
         node_name: Name of this machine in the context, None for its address.
+        object_store_was_given: Whether the user gave ``object_store_bytes``.
+        record_call_sites: Whether objects remember the line that made them.
     """
 
     num_cpus: int
@@ -159,6 +162,8 @@ class InitOptions:
     spill_folder: str | None = None
     temp_folder: str | None = None
     node_name: str | None = None
+    object_store_was_given: bool = False
+    record_call_sites: bool = False
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -218,7 +223,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         namespace=_namespace(given["namespace"], job_config),
         labels=_labels(given["labels"]),
         ignore_reinit_error=bool(given["ignore_reinit_error"]),
-        log_to_driver=_env_flag("RAY_LOG_TO_DRIVER") if log_to_driver is None else bool(log_to_driver),
+        log_to_driver=env_flag("RAY_LOG_TO_DRIVER") if log_to_driver is None else bool(log_to_driver),
         configure_logging=bool(given["configure_logging"]),
         logging_level=_logging_level(kwargs.get("logging_level") or os.environ.get("RAY_LOGGER_LEVEL", "info")),
         logging_format=given["logging_format"],
@@ -227,8 +232,10 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         dashboard_port=given["dashboard_port"],
         shared_memory_folder=given["_plasma_directory"],
         spill_folder=given["object_spilling_directory"],
-        temp_folder=_temp_folder(given["_temp_dir"]),
+        temp_folder=temp_folder(given["_temp_dir"]),
         node_name=given["_node_name"],
+        object_store_was_given=given["object_store_memory"] is not None,
+        record_call_sites=record_call_sites(given["_system_config"]),
     )
 
 
@@ -384,17 +391,3 @@ def _logging_level(level: object) -> int:
     if not isinstance(number, int):
         raise ValueError(f"Unknown level: {number!r}")  # as the logging module says it
     return number
-
-
-def _temp_folder(folder: object) -> str | None:
-    """Return the folder for sessions, None for the default; ``RAY_TMPDIR`` is one."""
-    if folder is None:
-        return os.environ.get("RAY_TMPDIR") or None
-    if not isinstance(folder, str) or not os.path.isabs(folder):
-        raise ValueError("temp_dir must be absolute path or None.")
-    return folder
-
-
-def _env_flag(name: str) -> bool:
-    """Return a flag of the environment that is on where it is not set."""
-    return os.environ.get(name, "1").lower() in ("1", "true")
