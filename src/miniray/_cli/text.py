@@ -26,16 +26,15 @@ def size_text(size_bytes: float) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """Return a time span by its two largest units: ``"5 s"``, ``"3 min 20 s"``, ``"2 d 4 h"``."""
+    """Return a time span by its largest unit and the next one: ``"5 s"``, ``"3 min 20 s"``, ``"2 d 4 h"``."""
     rest = int(seconds)
-    parts: list[str] = []
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if rest >= length or (unit == "s" and not parts):
-            parts.append(f"{rest // length} {unit}")
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next((place for place, (_, length) in enumerate(units) if rest >= length), len(units) - 1)
+    parts = []
+    for unit, length in units[first : first + 2]:
+        parts.append(f"{rest // length} {unit}")
         rest %= length
-        if parts and (len(parts) == 2 or rest == 0):
-            break
-    return " ".join(parts)
+    return parts[0] if parts[-1].startswith("0 ") else " ".join(parts)
 
 
 def amount_text(amount: float) -> str:
