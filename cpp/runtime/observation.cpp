@@ -126,6 +126,10 @@ std::vector<ObservedObject> Observation::objects() {
   add_call_sites();
   keep_settled();
   add_container_counts();
+  for (ObservedObject& object : objects_) {
+    // A row that is being made may still show the size of what was there before.
+    if (payload_place(object.flags, object.offset, object.size_bytes) == PayloadPlace::kNone) object.size_bytes = 0;
+  }
   return std::move(objects_);
 }
 
