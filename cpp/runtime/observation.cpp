@@ -126,8 +126,14 @@ std::vector<ObservedObject> Observation::objects() {
   add_call_sites();
   keep_settled();
   add_container_counts();
+  // A section may be under way at a row: one that frees a sealed object has taken its last reference first (O3) and is as good as done;
+  // in one that makes an object, the size may still be the former one's.
+  std::erase_if(objects_, [](const ObservedObject& object) {
+    const bool is_whole = object.state == static_cast<std::uint32_t>(ObjectState::kSealed) ||
+                          object.state == static_cast<std::uint32_t>(ObjectState::kError);
+    return is_whole && object.references == 0 && (object.flags & store::kCached) == 0;
+  });
   for (ObservedObject& object : objects_) {
-    // A row that is being made may still show the size of what was there before.
     if (payload_place(object.flags, object.offset, object.size_bytes) == PayloadPlace::kNone) object.size_bytes = 0;
   }
   return std::move(objects_);
@@ -236,7 +242,9 @@ void Observation::keep_settled() {
                                  [&](Index slot, const store::ObjectEntry& entry, const store::ObjectEntry&) {
                                    ObservedObject* object = find(slot);
                                    if (object == nullptr || object->generation != entry.generation.get()) return;
-                                   settled[positions_[slot] - 1] = is_same(*object, entry) || settle(*object);
+                                   const bool same = is_same(*object, entry);
+                                   if (same) assign(*object, entry);  // the newer counts
+                                   settled[positions_[slot] - 1] = same || settle(*object);
                                  });
   std::size_t kept = 0;
   for (std::size_t i = 0; i < objects_.size(); ++i) {
@@ -254,8 +262,9 @@ bool Observation::settle(ObservedObject& object) const {
   store::ObjectEntry entry{};
   for (std::uint32_t look = 0; look < kSettleLooks; ++look) {
     if (!read(offset, &entry, 1) || entry.is_free() || entry.generation.get() != object.generation) return false;
-    if (look > 0 && is_same(object, entry)) return true;
+    const bool same = look > 0 && is_same(object, entry);
     assign(object, entry);
+    if (same) return true;
   }
   return false;
 }

@@ -297,7 +297,8 @@ def check_churn(rows, driver):
         size = row.size_bytes
         assert row.location == ("none" if size == 0 else "inline" if size <= 32 else "heap"), row
         if row.state == "sealed":
-            assert size > 0
+            assert size > 0, row
+            assert row.references > 0, row
         assert row.task_count == 0
         if row.call_site is None or size == 0:
             continue
