@@ -45,7 +45,6 @@ struct Hooks {
 
 struct Session {
   Domain domain;
-  std::string name;
   std::uint64_t epoch = 0;
   std::uint32_t processors = 1;
   bool is_worker = false;
@@ -56,6 +55,7 @@ struct Session {
   unsigned long main_thread = 0;
   std::atomic<bool> ends = false;  // being closed: no new calls
   std::uint32_t uses = 0;          // calls inside, of all threads
+  std::string name;
 };
 
 extern Session* session;     // null while none is attached
