@@ -67,6 +67,11 @@ struct FileFacts {
 // mapping.
 [[nodiscard]] Descriptor create_anonymous_file(const char* name, std::uint64_t size_bytes) noexcept;
 [[nodiscard]] Descriptor open_shared_file(const char* name) noexcept;
+[[nodiscard]] Descriptor open_shared_file_for_reading(const char* name) noexcept;
+// Copies bytes out of a file without mapping it: holes read as zeros and get no pages, what lies behind the end is missing.
+// Returns how many bytes, or -errno.
+[[nodiscard]] std::int64_t read_file(Descriptor file, std::uint64_t offset, void* destination,
+                                     std::uint64_t size_bytes) noexcept;
 [[nodiscard]] int unlink_shared_file(const char* name) noexcept;
 [[nodiscard]] int file_facts(Descriptor file, FileFacts& facts) noexcept;
 [[nodiscard]] int duplicate_descriptor(Descriptor file) noexcept;

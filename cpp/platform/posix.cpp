@@ -70,6 +70,26 @@ Descriptor open_shared_file(const char* name) noexcept {
   return file < 0 ? -errno : file;
 }
 
+Descriptor open_shared_file_for_reading(const char* name) noexcept {
+  char path[256];
+  if (!slash_name(name, path)) return -EINVAL;
+  const int file = shm_open(path, O_RDONLY | O_NOFOLLOW, 0);
+  return file < 0 ? -errno : file;
+}
+
+std::int64_t read_file(Descriptor file, std::uint64_t offset, void* destination, std::uint64_t size_bytes) noexcept {
+  std::uint64_t done = 0;
+  while (done < size_bytes) {
+    const ssize_t part =
+        pread(file, static_cast<char*>(destination) + done, size_bytes - done, static_cast<off_t>(offset + done));
+    if (part < 0 && errno == EINTR) continue;
+    if (part < 0) return -errno;
+    if (part == 0) break;
+    done += static_cast<std::uint64_t>(part);
+  }
+  return static_cast<std::int64_t>(done);
+}
+
 int unlink_shared_file(const char* name) noexcept {
   char path[256];
   if (!slash_name(name, path)) return -EINVAL;

@@ -5,6 +5,7 @@
 
 #include <structmember.h>
 
+#include "python/call_site.hpp"
 #include "python/objects.hpp"
 
 namespace miniray::python {
@@ -187,6 +188,9 @@ again:
     }
   }
   domain.perform(wakes);
+  if (records_call_sites) [[unlikely]] {
+    for (const ObjectKey& key : results) note_call_site(key);
+  }
   if (results.empty()) Py_RETURN_NONE;
   if (results.size() == 1) return make_object_ref(results.front());
   Owned refs(PyList_New(static_cast<Py_ssize_t>(results.size())));

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "python/call_site.hpp"
+
 namespace miniray::python {
 
 namespace {
@@ -343,6 +345,8 @@ Index write_object(Encoder& encoder) {
     discard_writing_object(slot);
     return shm::kNone;
   }
+  if (records_call_sites) [[unlikely]]
+    note_call_site(domain.objects.key(slot));
   encoder.write(memory.base());
   memory.finish();
   const std::vector<ObjectKey>& references = encoder.references();

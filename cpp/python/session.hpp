@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/spilling.hpp"
@@ -59,6 +60,7 @@ struct Session {
   unsigned long main_thread = 0;
   std::atomic<bool> ends = false;  // being closed: no new calls
   std::uint32_t uses = 0;          // calls inside, of all threads
+  std::string name;
 };
 
 extern Session* session;     // null while none is attached

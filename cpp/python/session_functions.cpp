@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "debug/fault_point.hpp"
+#include "python/call_site.hpp"
 #include "python/domain_errors.hpp"
 #include "python/object_ref.hpp"
 #include "python/store_memory.hpp"
@@ -34,6 +35,7 @@ void finish_set_up() {
   epoch = next_epoch++;
   session->epoch = epoch;
   session->main_thread = PyThread_get_thread_ident();
+  set_up_call_sites();
 }
 
 runtime::ProcessKind kind_of(const char* text) {
@@ -43,17 +45,22 @@ runtime::ProcessKind kind_of(const char* text) {
   return runtime::ProcessKind::kWorker;
 }
 
-// _session_create(name, heap_bytes, spill_bytes, objects, tasks, processes, anonymous)
+// _session_create(name, heap_bytes, spill_bytes, objects, tasks, processes, anonymous=False, heap size was given=False,
+//                 record call sites=False)
 PyObject* session_create(PyObject*, PyObject* args) {
   const char* name = nullptr;
   unsigned long long heap_bytes = 0;
   unsigned long long spill_bytes = 0;
   int anonymous = 0;
   runtime::DomainConfig config;
-  if (!PyArg_ParseTuple(args, "sKKIII|p", &name, &heap_bytes, &spill_bytes, &config.object_capacity, &config.task_capacity,
-                        &config.process_capacity, &anonymous)) {
+  int heap_size_was_given = 0;
+  int record_call_sites = 0;
+  if (!PyArg_ParseTuple(args, "sKKIII|ppp", &name, &heap_bytes, &spill_bytes, &config.object_capacity, &config.task_capacity,
+                        &config.process_capacity, &anonymous, &heap_size_was_given, &record_call_sites)) {
     return nullptr;
   }
+  config.heap_size_was_given = heap_size_was_given != 0 ? 1 : 0;
+  config.records_call_sites = record_call_sites != 0 ? 1 : 0;
   if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
   config.heap_bytes = heap_bytes;
   config.spill_bytes = spill_bytes;
@@ -65,6 +72,7 @@ PyObject* session_create(PyObject*, PyObject* args) {
                                    runtime::ProcessKind::kDriver, anonymous != 0);
   }
   if (failure) return raise_domain_failure(failure, control_name(name).c_str());
+  fresh->name = name;
   session = fresh.release();
   finish_set_up();
   Py_RETURN_NONE;
@@ -89,17 +97,20 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   auto fresh = std::make_unique<Session>();
   const auto failure =
       fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
+  fresh->name = name;
   return finish_attach(std::move(fresh), failure, control_name(name).c_str(), kind_of(kind));
 }
 
-// _session_attach_descriptors(control, heap, kind): of an anonymous session, inherited; they stay the caller's to close.
+// _session_attach_descriptors(name, control, heap, kind): of an anonymous session, inherited; they stay the caller's to close.
 PyObject* session_attach_descriptors(PyObject*, PyObject* args) {
+  const char* name = nullptr;
   int control = -1;
   int heap = -1;
   const char* kind = nullptr;
-  if (!PyArg_ParseTuple(args, "iis", &control, &heap, &kind)) return nullptr;
+  if (!PyArg_ParseTuple(args, "siis", &name, &control, &heap, &kind)) return nullptr;
   if (session != nullptr) return PyErr_Format(PyExc_RuntimeError, "a session is open in this process already");
   auto fresh = std::make_unique<Session>();
+  fresh->name = name;
   const auto failure = fresh->domain.attach_descriptors(control, heap, runtime::DomainUsage::kSession, kind_of(kind));
   return finish_attach(std::move(fresh), failure, "the session of the parent process", kind_of(kind));
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <vector>
 
 namespace miniray::runtime {
@@ -63,10 +65,38 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   header.spill.rows_offset = place(header.spill.page_count * sizeof(store::PageRow));
   header.spill.backed_pages.store_relaxed(header.spill.page_count);  // the disk answers for itself
   header.spill.discards = 1;
+  if (config.records_call_sites != 0)
+    objects.call_sites_offset = place(std::uint64_t{objects.slots.capacity} * sizeof(store::CallSite));
   return end;
 }
 
 DomainFailure system_failure(int error) noexcept { return {DomainError::kSystem, error, 0, 0}; }
+
+// Whether a region with that header, in a file of that size, is a domain of ours; its sizes are believed only then.
+DomainFailure judge_header(const ControlHeader& found, DomainUsage usage, std::uint64_t file_bytes, bool joined) noexcept {
+  char boot_id[40];
+  platform::read_boot_id(boot_id);
+  const std::uint32_t version = found.version.load_acquire();
+  if (version != 0 && found.magic == kMagic && version != kLayoutVersion) return {DomainError::kWrongVersion, 0, version, 0};
+  if (version != kLayoutVersion || found.magic != kMagic || std::memcmp(boot_id, found.boot_id, sizeof(boot_id)) != 0 ||
+      found.usage != static_cast<std::uint32_t>(usage)) {
+    return {DomainError::kCorrupt};
+  }
+  if (found.process_namespace != platform::process_namespace()) return {DomainError::kOtherNamespace};
+  ControlHeader plan{};
+  plan.config = found.config;
+  const std::uint64_t expected = lay_out(plan);
+  const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
+  if (expected != found.control_bytes || heap_bytes != found.heap_bytes ||
+      file_bytes != (joined ? expected + heap_bytes : expected) ||
+      plan.scheduler.tasks.offset != found.scheduler.tasks.offset || plan.heap.rows_offset != found.heap.rows_offset ||
+      plan.spill.rows_offset != found.spill.rows_offset || plan.objects.slots.offset != found.objects.slots.offset ||
+      plan.lock_offset != found.lock_offset || plan.objects.slots.capacity != found.objects.slots.capacity ||
+      plan.processes.capacity != found.processes.capacity) {
+    return {DomainError::kCorrupt};
+  }
+  return {};
+}
 
 platform::ProcessNumber live_creator(ControlHeader& header) noexcept {
   const platform::ProcessNumber creator = header.creator.load_acquire();
@@ -216,32 +246,9 @@ DomainFailure Domain::check_control(platform::Descriptor control_file, bool join
     if (found.version.load_acquire() == 0) {
       (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs / 20);
     }
-    char boot_id[40];
-    platform::read_boot_id(boot_id);
-    const std::uint32_t version = found.version.load_acquire();
-    if (version != 0 && found.magic == kMagic && version != kLayoutVersion) {
-      failure = {DomainError::kWrongVersion, 0, version, 0};
-    } else if (version != kLayoutVersion || found.magic != kMagic ||
-               std::memcmp(boot_id, found.boot_id, sizeof(boot_id)) != 0 || found.usage != static_cast<std::uint32_t>(usage)) {
-      failure.error = DomainError::kCorrupt;
-    } else if (found.process_namespace != platform::process_namespace()) {
-      failure.error = DomainError::kOtherNamespace;
-    } else {
-      ControlHeader plan{};
-      plan.config = found.config;
-      const std::uint64_t expected = lay_out(plan);
-      const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
-      if (expected != found.control_bytes || heap_bytes != found.heap_bytes ||
-          facts.size_bytes != (joined ? expected + heap_bytes : expected) ||
-          plan.scheduler.tasks.offset != found.scheduler.tasks.offset || plan.heap.rows_offset != found.heap.rows_offset ||
-          plan.spill.rows_offset != found.spill.rows_offset || plan.objects.slots.offset != found.objects.slots.offset ||
-          plan.lock_offset != found.lock_offset || plan.objects.slots.capacity != found.objects.slots.capacity ||
-          plan.processes.capacity != found.processes.capacity) {
-        failure.error = DomainError::kCorrupt;
-      }
-      control_bytes_ = expected;
-      heap_bytes_ = heap_bytes;
-    }
+    failure = judge_header(found, usage, facts.size_bytes, joined);
+    control_bytes_ = found.control_bytes;
+    heap_bytes_ = found.heap_bytes;
     platform::unmap(first, sizeof(ControlHeader));
   }
   return failure;
@@ -263,6 +270,33 @@ DomainFailure Domain::enter(platform::Descriptor control_file, platform::Descrip
   failure = map(control_file, heap_file);
   if (!failure) failure = join(kind);
   if (failure) detach();
+  return failure;
+}
+
+DomainFailure Domain::open_to_look(const char* control_name, const char* heap_name, DomainUsage usage,
+                                   DomainFiles& files) noexcept {
+  const bool joined = std::strcmp(control_name, heap_name) == 0;
+  const auto open = [](const char* name, platform::Descriptor& file, platform::FileFacts& facts) -> DomainFailure {
+    file = platform::open_shared_file_for_reading(name);
+    if (file == -2 /* ENOENT */) return {DomainError::kNotFound};
+    if (file == -13 /* EACCES */) return {DomainError::kForeign};
+    if (file < 0) return system_failure(file);
+    if (const int error = platform::file_facts(file, facts); error != 0) return system_failure(error);
+    const bool ours = facts.user == platform::user_number() && (facts.mode & 077) == 0;
+    return {ours ? DomainError::kNone : DomainError::kForeign};
+  };
+  platform::FileFacts facts{};
+  DomainFailure failure = open(control_name, files.control, facts);
+  if (!failure) {
+    const std::unique_ptr<ControlHeader> found(new (std::nothrow) ControlHeader);
+    const bool whole = found != nullptr && platform::read_file(files.control, 0, found.get(), sizeof(*found)) == sizeof(*found);
+    failure = whole ? judge_header(*found, usage, facts.size_bytes, joined) : DomainFailure{DomainError::kCorrupt};
+  }
+  if (!failure) failure = open(heap_name, files.heap, facts);
+  if (!failure) return {};
+  platform::close_descriptor(files.control);
+  platform::close_descriptor(files.heap);
+  files = {};
   return failure;
 }
 

@@ -34,7 +34,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 2;
+inline constexpr std::uint32_t kLayoutVersion = 3;
 
 struct DomainConfig {
   std::uint32_t object_capacity = 1'000'000;
@@ -42,7 +42,9 @@ struct DomainConfig {
   std::uint32_t process_capacity = 1100;         // 1,024 workers, the driver, the supervisor, observers
   std::uint32_t registered_worker_capacity = 0;  // of the low-level module's registry
   std::uint64_t heap_bytes = 1ULL << 30;
-  std::uint64_t spill_bytes = 0;  // of the spill file, sparse; 0: nothing is spilled
+  std::uint64_t spill_bytes = 0;          // of the spill file, sparse; 0: nothing is spilled
+  std::uint32_t records_call_sites = 0;   // 1: room for a CallSite of each object
+  std::uint32_t heap_size_was_given = 0;  // 1: by the user; for people who ask why it has that size
 };
 
 struct ControlHeader {
@@ -91,6 +93,11 @@ struct DomainFailure {
   [[nodiscard]] explicit operator bool() const noexcept { return error != DomainError::kNone; }
 };
 
+struct DomainFiles {
+  platform::Descriptor control = -1;
+  platform::Descriptor heap = -1;
+};
+
 class Domain {
  public:
   Domain() = default;
@@ -107,6 +114,9 @@ class Domain {
   // The two files of a domain by descriptors, which stay the caller's.
   [[nodiscard]] DomainFailure attach_descriptors(platform::Descriptor control_file, platform::Descriptor heap_file,
                                                  DomainUsage usage, ProcessKind kind) noexcept;
+  // Opens both files for reading alone and checks them as attach() does: no row, no lock, no mapping. The caller closes them.
+  [[nodiscard]] static DomainFailure open_to_look(const char* control_name, const char* heap_name, DomainUsage usage,
+                                                  DomainFiles& files) noexcept;
   // A forked child uses its parent's mappings under a row of its own.
   [[nodiscard]] DomainFailure adopt_after_fork(ProcessKind kind) noexcept;
   // Drops this process's references and row, and unmaps. Does not unlink.
@@ -131,6 +141,7 @@ class Domain {
   [[nodiscard]] ControlHeader& header() const noexcept { return *reinterpret_cast<ControlHeader*>(region_); }
   [[nodiscard]] ProcessId self() const noexcept { return self_; }
   [[nodiscard]] ProcessEntry& own_entry() const noexcept { return processes[self_.slot]; }
+  [[nodiscard]] DomainFiles files() const noexcept { return {control_file_, heap_file_}; }  // still the domain's
   [[nodiscard]] const std::byte* heap_read() const noexcept { return heap_read_; }
   [[nodiscard]] std::uint64_t control_resident_bytes() const noexcept { return platform::file_resident_bytes(control_file_); }
   [[nodiscard]] bool is_poisoned() const noexcept { return lock.block().poisoned.load_relaxed() != 0; }
@@ -187,7 +198,8 @@ class Domain {
   platform::Descriptor doorbell_ = -1;
   platform::Descriptor spill_file_ = -1;
   std::byte* spill_read_ = nullptr;
-  std::atomic<std::int64_t> growth_credit_{0};  // bytes the heap may grow by before this process looks at the machine's memory again
+  std::atomic<std::int64_t> growth_credit_{
+      0};  // bytes the heap may grow by before this process looks at the machine's memory again
   ProcessId self_;
 };
 

@@ -92,6 +92,14 @@ struct alignas(64) ObjectEntry {
 };
 static_assert(shm::kShareable<ObjectEntry> && sizeof(ObjectEntry) == 128 && sizeof(SpillPlace) <= kInlineBytes);
 
+// Where an object was made, for people: kept only by sessions that record it. [CS] the maker writes text, then generation; a text
+// counts for the row of that generation alone, so nobody has to clear it.
+struct CallSite {
+  shm::Atomic<std::uint32_t> generation;
+  char text[60];  // `file:line function`, its end when it is longer; zero-padded
+};
+static_assert(shm::kShareable<CallSite> && sizeof(CallSite) == 64);
+
 struct ObjectTableHeader {
   shm::SlotTableHeader slots;
   Cell<Index> reclaim_head;  // objects whose contained references are still to be dropped
@@ -104,7 +112,8 @@ struct ObjectTableHeader {
   std::uint64_t buckets_offset;
   std::uint32_t bucket_count;  // a power of two
   std::uint32_t padding;
-  std::uint64_t nonce;  // high half of the ids this domain makes
+  std::uint64_t nonce;              // high half of the ids this domain makes
+  std::uint64_t call_sites_offset;  // of the CallSites, one for each row; 0: not recorded
 };
 
 struct PayloadView {

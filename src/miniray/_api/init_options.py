@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from miniray._api.settings import env_flag, record_call_sites, temp_folder
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import machine, spill_file
@@ -136,6 +137,8 @@ class InitOptions:
         spill_required: Whether the user asked for it: a folder that cannot be used is an error then.
         temp_folder: Where the session's folder is made, None for the default.
         node_name: Name of this machine in the context, None for its address.
+        object_store_was_given: Whether the user gave the size of the store.
+        record_call_sites: Whether objects remember the line that made them.
     """
 
     num_cpus: int
@@ -163,6 +166,8 @@ class InitOptions:
     spill_required: bool = False
     temp_folder: str | None = None
     node_name: str | None = None
+    object_store_was_given: bool = False
+    record_call_sites: bool = False
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -211,6 +216,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
             f"Attempting to cap object store memory usage at {store.size_bytes} bytes, but the minimum allowed is "
             f"{MIN_OBJECT_STORE_BYTES} bytes."
         )
+    spill_folder = _spill_folder(given["object_spilling_directory"], given["_temp_dir"])
     log_to_driver = given["log_to_driver"]
     return InitOptions(
         backend=backend,
@@ -223,7 +229,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         namespace=_namespace(given["namespace"], job_config),
         labels=_labels(given["labels"]),
         ignore_reinit_error=bool(given["ignore_reinit_error"]),
-        log_to_driver=_env_flag("RAY_LOG_TO_DRIVER") if log_to_driver is None else bool(log_to_driver),
+        log_to_driver=env_flag("RAY_LOG_TO_DRIVER") if log_to_driver is None else bool(log_to_driver),
         configure_logging=bool(given["configure_logging"]),
         logging_level=_logging_level(kwargs.get("logging_level") or os.environ.get("RAY_LOGGER_LEVEL", "info")),
         logging_format=given["logging_format"],
@@ -231,9 +237,13 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         dashboard_host=given["dashboard_host"],
         dashboard_port=given["dashboard_port"],
         shared_memory_folder=given["_plasma_directory"],
-        **_spilling(given["object_spilling_directory"], given["_temp_dir"], kwargs.get("object_spilling_limit")),
-        temp_folder=_temp_folder(given["_temp_dir"]),
+        spill_folder=spill_folder,
+        spill_bytes=_spill_bytes(kwargs.get("object_spilling_limit"), spill_folder),
+        spill_required=given["object_spilling_directory"] is not None or bool(kwargs.get("object_spilling_limit")),
+        temp_folder=temp_folder(given["_temp_dir"]),
         node_name=given["_node_name"],
+        object_store_was_given=given["object_store_memory"] is not None,
+        record_call_sites=record_call_sites(given["_system_config"]),
     )
 
 
@@ -359,20 +369,24 @@ def _capacity(name: str, value: object) -> int:
     return value
 
 
-def _spilling(folder: object, temp_folder: object, limit: object) -> dict[str, Any]:
-    """Return where spilled objects go, and how many bytes at most."""
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
-        raise TypeError(f"object_spilling_limit must be a number of bytes or None, not {type(limit).__name__}")
-    if isinstance(limit, int) and limit < 0:
-        raise ValueError(f"object_spilling_limit must be at least 0 (0: nothing is spilled), not {limit}")
-    if folder is not None and not isinstance(folder, str | os.PathLike):
+def _spill_folder(folder: object, temporary: object) -> str:
+    """Return where spilled objects go."""
+    if folder is None:
+        return temp_folder(temporary) or spill_file.default_folder()
+    if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"object_spilling_directory must be a path or None, not {type(folder).__name__}")
-    path = os.fspath(folder) if folder is not None else _temp_folder(temp_folder) or spill_file.default_folder()
-    return {
-        "spill_folder": path,
-        "spill_bytes": spill_file.default_limit_bytes(path) if limit is None else limit,
-        "spill_required": folder is not None or bool(limit),
-    }
+    return str(os.fspath(folder))
+
+
+def _spill_bytes(limit: object, folder: str) -> int:
+    """Return how many bytes may be spilled."""
+    if limit is None:
+        return spill_file.default_limit_bytes(folder)
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"object_spilling_limit must be a number of bytes or None, not {type(limit).__name__}")
+    if limit < 0:
+        raise ValueError(f"object_spilling_limit must be at least 0 (0: nothing is spilled), not {limit}")
+    return limit
 
 
 def _namespace(namespace: object, job_config: object) -> str:
@@ -405,17 +419,3 @@ def _logging_level(level: object) -> int:
     if not isinstance(number, int):
         raise ValueError(f"Unknown level: {number!r}")  # as the logging module says it
     return number
-
-
-def _temp_folder(folder: object) -> str | None:
-    """Return the folder for sessions, None for the default; ``RAY_TMPDIR`` is one."""
-    if folder is None:
-        return os.environ.get("RAY_TMPDIR") or None
-    if not isinstance(folder, str) or not os.path.isabs(folder):
-        raise ValueError("temp_dir must be absolute path or None.")
-    return folder
-
-
-def _env_flag(name: str) -> bool:
-    """Return a flag of the environment that is on where it is not set."""
-    return os.environ.get(name, "1").lower() in ("1", "true")

@@ -1,13 +1,13 @@
-# _api/store_arrays.py - arrays whose memory is the object store's from the start: written in place, put without a copy.
+# _api/store_arrays.py - arrays in memory of the object store: written in place, put without a copy.
 #
-# Invariants  A1 such an array is writable until it, or a value that holds it, is put or returned by a task; from then on
-#                it is read-only, here too.
+# Invariants  A1 such an array is writable until it, or a value that holds it, is put or returned by a task; then it is
+#                read-only, here too.
 #             A2 one that is dropped before frees its memory.
 """Zero-copy writes, which Ray has not."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from miniray import _miniray_core as core
 
@@ -51,7 +51,7 @@ def create(nbytes: int) -> core.StoreBlock:
     return core._create_block(nbytes)
 
 
-def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: str = "C") -> NDArray[Any]:
+def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: Literal["C", "F"] = "C") -> NDArray[Any]:
     """Return a writable numpy array inside the object store, not initialized; :func:`create` says what ``put`` does.
 
     Args:
@@ -82,10 +82,10 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: str = "
         nbytes *= int(length)
     if nbytes < 0:
         raise ValueError(f"no length of an axis may be negative: shape={shape!r}")
-    return numpy.ndarray(axes, kind, buffer=core._create_block(nbytes), order=order)  # type: ignore[call-overload]
+    return numpy.ndarray(axes, kind, buffer=core._create_block(nbytes), order=order)
 
 
-def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: str = "C") -> NDArray[Any]:
+def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: Literal["C", "F"] = "C") -> NDArray[Any]:
     """Return a writable numpy array of zeros inside the object store; the arguments are those of :func:`empty`."""
     array = empty(shape, dtype, order)
     core._fill_zero(array.base)
@@ -102,5 +102,5 @@ def empty_like(prototype: ArrayLike, dtype: DTypeLike = None) -> NDArray[Any]:
     import numpy
 
     given = numpy.asanyarray(prototype)
-    order = "F" if given.flags.f_contiguous and not given.flags.c_contiguous else "C"
+    order: Literal["C", "F"] = "F" if given.flags.f_contiguous and not given.flags.c_contiguous else "C"
     return empty(given.shape, given.dtype if dtype is None else dtype, order)

@@ -45,6 +45,8 @@ class SessionConfig:
         task_capacity: Queued and running tasks at most.
         worker_capacity: Worker processes at most.
         log_to_driver: Whether to print what workers print.
+        store_was_given: Whether the user gave the size of the store; for people who ask why it has that size.
+        record_call_sites: Whether each object remembers the line of the user's code that made it.
     """
 
     pool_size: int
@@ -57,6 +59,21 @@ class SessionConfig:
     task_capacity: int
     worker_capacity: int
     log_to_driver: bool
+    store_was_given: bool = False
+    record_call_sites: bool = False
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a dead program had left in shared memory.
+
+    Attributes:
+        name: The session, or the file of the low-level module.
+        size_bytes: Memory that it took.
+    """
+
+    name: str
+    size_bytes: int
 
 
 class Runtime:
@@ -79,9 +96,16 @@ class Runtime:
         spill_bytes = config.spill_bytes if spill_fd >= 0 else 0
         try:
             core._session_create(
-                self.name, store.size_bytes, spill_bytes, config.object_capacity, config.task_capacity, processes,
+                self.name,
+                store.size_bytes,
+                spill_bytes,
+                config.object_capacity,
+                config.task_capacity,
+                processes,
                 store.anonymous,
-            )  # fmt: skip
+                config.store_was_given,
+                config.record_call_sites,
+            )
         except BaseException:
             if spill_fd >= 0:
                 os.close(spill_fd)
@@ -184,21 +208,32 @@ def stop() -> None:
         runtime.stop()
 
 
-def remove_stale_sessions() -> int:
-    """Remove the segments of sessions whose processes are all dead, never a live session's; return how many."""
-    removed = 0
+def remove_stale_sessions() -> list[Leftover]:
+    """Remove the segments of sessions whose processes are all dead, never a live session's; return what they were."""
+    removed = []
     with contextlib.suppress(OSError):
-        for file in os.listdir(_SHARED_MEMORY_FOLDER):
+        for file in sorted(os.listdir(_SHARED_MEMORY_FOLDER)):
             if not file.startswith("miniray_"):
                 continue
             name = file[len("miniray_") : -len(_CONTROL_SUFFIX)] if file.endswith(_CONTROL_SUFFIX) else ""
             with contextlib.suppress(OSError, RuntimeError):
                 if name and core._session_inspect(name) == 0:
+                    size = _memory_of(file) + _memory_of(f"miniray_{name}_objectstore")
                     core._session_unlink(name)
-                    removed += 1
-                else:  # perhaps a segment of the low-level module
-                    removed += core._unlink_if_dead(file)
+                    removed.append(Leftover(name, size))
+                    continue
+                size = _memory_of(file)
+                if core._unlink_if_dead(file):  # a segment of the low-level module
+                    removed.append(Leftover(file, size))
     return removed
+
+
+def _memory_of(file: str) -> int:
+    """Return how much memory a file of shared memory takes, in bytes; 0 when it is gone."""
+    try:
+        return os.stat(f"{_SHARED_MEMORY_FOLDER}/{file}").st_blocks * 512
+    except OSError:
+        return 0
 
 
 def _forget_in_child() -> None:

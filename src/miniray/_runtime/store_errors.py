@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 from miniray import _miniray_core as core
+from miniray._runtime import observation
 from miniray.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RayError
 
 __all__ = ["DamagedObjectError", "make"]
@@ -18,8 +19,8 @@ class DamagedObjectError(ObjectLostError):
 
     def _reason(self) -> str:
         return (
-            f"The spilled bytes of {self.object_ref_hex} cannot be read back as they were written: the disk or its file "
-            "system is at fault. Run the task that made the object again, and name another disk in "
+            f"The spilled bytes of {self.object_ref_hex} cannot be read back as they were written: the disk or its "
+            "file system is at fault. Run the task that made the object again, and name another disk in "
             "init(object_spilling_directory=...)."
         )
 
@@ -36,8 +37,8 @@ def make(reason: str, needed: int, used: int, capacity: int, system_error: int) 
         return ObjectStoreFullError(text, needed_bytes=needed, free_bytes=free, capacity_bytes=capacity)
     if reason == "full":
         text = (
-            f"{sizes}, perhaps not in one piece, and spilling is off. {_holders()}Drop unused ObjectRefs and arrays made "
-            "from them, raise init(object_store_memory=...), or allow spilling with init(object_spilling_limit=...)."
+            f"{sizes}, perhaps not in one piece, and spilling is off. {_holders()}Drop unused ObjectRefs and arrays "
+            "made from them, raise init(object_store_memory=...), or allow spilling: init(object_spilling_limit=...)."
         )
         return ObjectStoreFullError(text, needed_bytes=needed, free_bytes=free, capacity_bytes=capacity)
     if reason in ("spill limit", "disk"):
@@ -59,4 +60,18 @@ def _statistics() -> dict[str, int]:
 
 
 def _holders() -> str:
-    return ""
+    """Return a sentence about the largest objects in memory and who keeps them, empty when nothing is known."""
+    try:
+        rows = observation.observe_objects(None)
+    except (OSError, RuntimeError):  # the error about the store must not become another
+        return ""
+    largest = sorted((row for row in rows if row.location == "heap"), key=lambda row: -row.size_bytes)[:_TOP_HOLDERS]
+    if not largest:
+        return ""
+    texts = []
+    for row in largest:
+        keepers = ", ".join(f"{holder.kind} of {holder.process} {holder.pid}" for holder in row.holders)
+        keepers += f"{', ' * bool(keepers)}{row.task_count} tasks" if row.task_count else ""
+        site = f" from {row.call_site}" if row.call_site else ""
+        texts.append(f"{row.size_bytes:,} bytes{site} ({keepers or 'other objects'})")
+    return f"The largest objects in memory: {'; '.join(texts)}; all of them: python -m miniray memory. "

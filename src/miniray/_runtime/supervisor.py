@@ -56,7 +56,7 @@ class Supervisor:
             core._session_attach(config["name"], "supervisor")
         else:  # without names; the session keeps duplicates that no child program inherits
             control_fd, heap_fd = segment_fds
-            core._session_attach_descriptors(control_fd, heap_fd, "supervisor")
+            core._session_attach_descriptors(config["name"], control_fd, heap_fd, "supervisor")
             for fd in segment_fds:
                 os.close(fd)
         if config["spill_fd"] >= 0:
