@@ -286,7 +286,7 @@ def test_files_of_the_user_are_safe_when_descriptors_were_closed_behind_our_back
     @ray.remote(max_retries=0)
     def work():
         os.closerange(3, 200)
-        files = [open(folder / str(i), "w+b") for i in range(60)]  # they get the numbers that were ours
+        files = [open(folder / str(i), "w+b") for i in range(60)]  # noqa: SIM115 - they get our numbers
         for file in files:
             file.write(b"mine")
             file.flush()

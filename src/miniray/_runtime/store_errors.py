@@ -40,8 +40,8 @@ def make(reason: str, needed: int, used: int, capacity: int, system_error: int) 
         why = "all of them are in use, so that none can be spilled" if can_spill else "spilling is off"
         step = "" if can_spill else ", or allow spilling: init(object_spilling_limit=...)"
         text = (
-            f"{sizes}, perhaps not in one piece; as to the objects in it, {why}. {_holders()}Drop unused ObjectRefs and "
-            f"arrays made from them, raise init(object_store_memory=...){step}."
+            f"{sizes}, perhaps not in one piece; as to the objects in it, {why}. {_holders()}Drop unused ObjectRefs "
+            f"and arrays made from them, raise init(object_store_memory=...){step}."
         )
         return ObjectStoreFullError(text, needed_bytes=needed, free_bytes=free, capacity_bytes=capacity)
     if reason in ("spill limit", "disk"):
