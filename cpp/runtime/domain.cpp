@@ -62,11 +62,15 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
 
 DomainFailure system_failure(int error) noexcept { return {DomainError::kSystem, error, 0, 0}; }
 
+platform::ProcessNumber live_creator(ControlHeader& header) noexcept {
+  const platform::ProcessNumber creator = header.creator.load_acquire();
+  return creator != 0 && !platform::process_is_dead(creator, header.creator_start_time.load_acquire()) ? creator : 0;
+}
+
 // A live process of that domain; 0 when all are dead.
 platform::ProcessNumber live_process(std::byte* region) noexcept {
   auto& header = *reinterpret_cast<ControlHeader*>(region);
-  const platform::ProcessNumber creator = header.creator.load_acquire();
-  if (creator != 0 && !platform::process_is_dead(creator, header.creator_start_time.load_acquire())) return creator;
+  if (const platform::ProcessNumber creator = live_creator(header); creator != 0) return creator;
   if (header.version.load_acquire() != kLayoutVersion) return 0;
   ProcessTable processes(region, &header.processes);
   for (Index slot = 1; slot < processes.high_water(); ++slot) {
@@ -331,8 +335,11 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool
       failure = {DomainError::kWrongVersion, 0, found.version.load_acquire(), 0};
     }
     const std::uint64_t rows_end = found.processes.offset + std::uint64_t{found.processes.capacity} * sizeof(ProcessEntry);
-    if ((is_domain && rows_end > facts.size_bytes) || (!is_domain && found.magic != 0)) {
+    // Of another version only the creator's place is known; a live one must never be taken for damaged.
+    const bool has_rows = is_domain && found.version.load_acquire() == kLayoutVersion;
+    if ((has_rows && rows_end > facts.size_bytes) || (!is_domain && found.magic != 0)) {
       failure.error = DomainError::kCorrupt;
+      if (is_domain) failure.owner = live_creator(found);
     } else {
       failure.owner = live_process(region);
     }
