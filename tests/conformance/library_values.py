@@ -241,7 +241,7 @@ def regions(value: Any) -> list[Region]:
         return [Region(value.ctypes.data, value.nbytes, not value.flags.writeable)]
     library = type(value).__module__.partition(".")[0]
     if library == "scipy":
-        indices = (*value.coords,) if value.format == "coo" else (value.indices, value.indptr)
+        indices = (value.row, value.col) if value.format == "coo" else (value.indices, value.indptr)
         return [region for array in (value.data, *indices) for region in regions(array)]
     if library == "pandas":
         columns = [value] if value.ndim == 1 else [value[name] for name in value.columns]

@@ -179,6 +179,23 @@ def test_value_of_a_library_inside_another_object_is_equal_read_only_and_shared(
 
 
 @CORE_VALUES
+def test_value_of_a_library_inside_an_argument_is_right_and_read_only(ray, name, make):
+    @ray.remote
+    def look(outer, holder):
+        values = [outer["deep"][0], holder.value]
+        return [(is_right(name, value), all_read_only(value)) for value in values]
+
+    assert ray.get(look.remote(ray.put({"deep": [make()]}), Holder(make()))) == [(True, True)] * 2
+
+
+@CORE_VALUES
+def test_value_of_a_library_inside_a_result_is_right_and_read_only(ray, name, make):
+    outer = ray.get(ray.remote(lambda: {"deep": [Holder(MAKERS[name]())]}).remote())
+    assert equal(outer["deep"][0].value, make())
+    assert all_read_only(outer["deep"][0].value)
+
+
+@CORE_VALUES
 def test_value_of_a_library_twice_in_an_object_is_one_value(ray, name, make):
     value = make()
     outer = ray.get(ray.put({"pair": [value, value], "holder": Holder(value)}))
@@ -850,3 +867,19 @@ def test_module_of_torch_computes_the_same_in_a_task(ray):
     inputs = torch.ones(3, 4)
     result = ray.get(ray.remote(lambda module, inputs: module(inputs).detach()).remote(module, inputs))
     assert torch.allclose(result, module(inputs).detach())
+
+
+@pytest.mark.slow  # last in the file, because it ends the session of the others
+def test_tensors_are_shared_when_the_environment_asks_for_it(run_program):
+    pytest.importorskip("torch")
+    finished = run_program(
+        """
+import torch
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+ref = ray.put(torch.arange(100_000.0))
+first, second = ray.get(ref), ray.get(ref)
+print("shared", first.data_ptr() == second.data_ptr(), "equal", torch.equal(first, torch.arange(100_000.0)))
+""",
+        RAY_ENABLE_ZERO_COPY_TORCH_TENSORS="1",
+    )
+    assert "shared True equal True" in finished.stdout
