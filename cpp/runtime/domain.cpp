@@ -7,6 +7,8 @@
 #include <new>
 #include <vector>
 
+#include "runtime/header_check.hpp"
+
 namespace miniray::runtime {
 
 namespace {
@@ -89,11 +91,8 @@ DomainFailure judge_header(const ControlHeader& found, DomainUsage usage, std::u
   const std::uint64_t expected = lay_out(plan);
   const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
   if (expected != found.control_bytes || heap_bytes != found.heap_bytes ||
-      file_bytes != (joined ? expected + heap_bytes : expected) ||
-      plan.scheduler.tasks.offset != found.scheduler.tasks.offset || plan.heap.rows_offset != found.heap.rows_offset ||
-      plan.spill.rows_offset != found.spill.rows_offset || plan.objects.slots.offset != found.objects.slots.offset ||
-      plan.lock_offset != found.lock_offset || plan.objects.slots.capacity != found.objects.slots.capacity ||
-      plan.processes.capacity != found.processes.capacity) {
+      file_bytes != (joined ? expected + heap_bytes : expected) || found.heap_file_offset != (joined ? expected : 0) ||
+      found.user != platform::user_number() || !matches_layout(found, plan) || !is_within_bounds(found)) {
     return {DomainError::kCorrupt};
   }
   return {};
@@ -270,6 +269,10 @@ DomainFailure Domain::enter(platform::Descriptor control_file, platform::Descrip
   }
   failure = map(control_file, heap_file);
   if (!failure) failure = join(kind);
+  if (!failure) {
+    const Transaction transaction(lock);
+    if (!heads_are_sound(*this)) failure.error = DomainError::kCorrupt;
+  }
   if (failure) detach();
   return failure;
 }

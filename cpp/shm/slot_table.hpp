@@ -189,6 +189,14 @@ class SlotTable {
     }
   }
 
+  // Whether the first open chunk may stand there; under the lock.
+  [[nodiscard]] bool head_is_sound() const noexcept {
+    const Index head = header_->open_head.get();
+    if (head == kNone) return true;
+    const SlotChunk& chunk = chunks_[head - 1];
+    return phase(head - 1) == ChunkPhase::kBacked && chunk.used_count.get() < rows(head - 1) &&
+           (chunk.free_head.get() == kNone ? chunk.fresh.get() < rows(head - 1) : is_valid_index(chunk.free_head.get()));
+  }
   // Truth against derived, under the lock. nullptr, or what is wrong.
   [[nodiscard]] const char* validate() const noexcept {
     std::uint32_t open_count = 0;

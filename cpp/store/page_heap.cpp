@@ -429,6 +429,34 @@ const char* PageHeap::validate_bins(std::uint64_t free_runs, std::uint64_t disca
   return discard_runs == 0 ? nullptr : "heap: a run to discard is in no list";
 }
 
+bool PageHeap::heads_are_sound() const noexcept {
+  const std::uint32_t end = header_->high_page.get();
+  const auto kind_of = [this](std::uint32_t page) { return static_cast<RunKind>(rows_[page].kind.get()); };
+  if (end > header_->backed_rows.load_acquire() && end > 1) return false;
+  for (std::uint32_t first = 0; first < kFirstLevels; ++first) {
+    const std::uint32_t bits = header_->second_level_bits[first].get();
+    if (((header_->first_level_bits.get() >> first & 1U) != 0) != (bits != 0)) return false;
+    for (std::uint32_t second = 0; second < kSecondLevels; ++second) {
+      const std::uint32_t page = header_->bins[first][second].get();
+      if ((page != shm::kNone) != ((bits >> second & 1U) != 0)) return false;
+      if (page == shm::kNone) continue;
+      const std::uint32_t pages = rows_[page].page_count.get();
+      if (page >= end || kind_of(page) != RunKind::kFree || pages == 0 || pages > end - page) return false;
+      const Bin bin = bin_of(pages);
+      if (bin.first_level != first || bin.second_level != second) return false;
+    }
+  }
+  for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
+    const std::uint32_t page = header_->partial[size_class].get();
+    if (page != shm::kNone && (page >= end || kind_of(page) != RunKind::kSlab || rows_[page].slab.get() >> 16 != size_class))
+      return false;
+  }
+  for (const std::uint32_t page : {header_->discard_head.get(), header_->discarding.get()}) {
+    if (page != shm::kNone && (page >= end || kind_of(page) != RunKind::kDiscard)) return false;
+  }
+  return true;
+}
+
 void PageHeap::rebuild(Transaction& transaction) noexcept {
   for (auto& level : header_->bins) {
     for (auto& head : level) transaction.set(head, shm::kNone);

@@ -118,6 +118,8 @@ class PageHeap {
   }
 
   [[nodiscard]] const char* validate() const noexcept;
+  // Whether the first of each list may stand there; under the lock, of a header whose indices are within bounds.
+  [[nodiscard]] bool heads_are_sound() const noexcept;
   void rebuild(Transaction& transaction) noexcept;
 
  private:
