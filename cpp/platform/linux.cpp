@@ -167,6 +167,7 @@ int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_byte
   // A signal interrupts fallocate and throws away what it did; pieces make
   // progress certain.
   constexpr std::uint64_t kPiece = 64ULL << 20;
+  if (!is_same_file(file)) return -EBADF;
   while (size_bytes > 0) {
     const std::uint64_t piece = size_bytes < kPiece ? size_bytes : kPiece;
     if (fallocate(file, 0, static_cast<off_t>(offset), static_cast<off_t>(piece)) != 0) {
@@ -180,6 +181,7 @@ int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_byte
 }
 
 int discard_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  if (!is_same_file(file)) return -EBADF;
   return fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                    static_cast<off_t>(size_bytes)) == 0
              ? 0

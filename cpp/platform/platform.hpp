@@ -75,6 +75,11 @@ struct FileFacts {
 [[nodiscard]] int unlink_shared_file(const char* name) noexcept;
 [[nodiscard]] int file_facts(Descriptor file, FileFacts& facts) noexcept;
 [[nodiscard]] int duplicate_descriptor(Descriptor file) noexcept;
+// Descriptors of a process can be closed behind our back (os.closerange), and their numbers given to files of the user: of a
+// remembered one, reserve_pages, discard_pages, write_file and reserve_file_space make sure first that it is still the same file, and
+// answer -EBADF otherwise. close_descriptor forgets. At most 64; more are not remembered.
+void remember_descriptor(Descriptor file) noexcept;
+[[nodiscard]] bool is_same_file(Descriptor file) noexcept;  // true for one that is not remembered
 void close_descriptor(Descriptor file) noexcept;
 // Makes a doorbell (eventfd or pipe end) readable; does not block.
 void ring_doorbell(Descriptor doorbell) noexcept;

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <initializer_list>
 
 #include "platform/platform.hpp"
@@ -112,6 +113,7 @@ std::uint64_t file_resident_bytes(Descriptor file) noexcept {
 
 int write_file(Descriptor file, std::uint64_t offset, const void* data, std::uint64_t size_bytes) noexcept {
   const auto* position = static_cast<const char*>(data);
+  if (!is_same_file(file)) return -EBADF;
   while (size_bytes > 0) {
     const ssize_t done = pwrite(file, position, size_bytes, static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
@@ -141,8 +143,60 @@ int duplicate_descriptor(Descriptor file) noexcept {
   return copy < 0 ? -errno : copy;
 }
 
+namespace {
+
+struct RememberedFile {
+  std::atomic<Descriptor> file{-1};
+  std::atomic<std::uint64_t> device{0};
+  std::atomic<std::uint64_t> number{0};
+};
+RememberedFile remembered[64];
+
+RememberedFile* find_remembered(Descriptor file) noexcept {
+  for (RememberedFile& entry : remembered) {
+    if (entry.file.load(std::memory_order_acquire) == file) return &entry;
+  }
+  return nullptr;
+}
+
+bool matches(const RememberedFile& entry, const struct stat& status) noexcept {
+  return entry.device.load(std::memory_order_relaxed) == static_cast<std::uint64_t>(status.st_dev) &&
+         entry.number.load(std::memory_order_relaxed) == static_cast<std::uint64_t>(status.st_ino);
+}
+
+}  // namespace
+
+void remember_descriptor(Descriptor file) noexcept {
+  struct stat status{};
+  if (file < 0 || fstat(file, &status) != 0) return;
+  RememberedFile* entry = find_remembered(file);
+  if (entry == nullptr) {
+    for (RememberedFile& free : remembered) {
+      Descriptor nobody = -1;
+      if (!free.file.compare_exchange_strong(nobody, -2)) continue;
+      entry = &free;
+      break;
+    }
+  }
+  if (entry == nullptr) return;
+  entry->device.store(static_cast<std::uint64_t>(status.st_dev), std::memory_order_relaxed);
+  entry->number.store(static_cast<std::uint64_t>(status.st_ino), std::memory_order_relaxed);
+  entry->file.store(file, std::memory_order_release);
+}
+
+bool is_same_file(Descriptor file) noexcept {
+  const RememberedFile* entry = find_remembered(file);
+  if (entry == nullptr) return true;
+  struct stat status{};
+  return fstat(file, &status) == 0 && matches(*entry, status);
+}
+
 void close_descriptor(Descriptor file) noexcept {
-  if (file >= 0) close(file);
+  if (file < 0) return;
+  RememberedFile* entry = find_remembered(file);
+  const bool is_ours = is_same_file(file);
+  if (entry != nullptr) entry->file.store(-1, std::memory_order_release);
+  if (is_ours) close(file);
 }
 
 namespace {

@@ -257,6 +257,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
   const bool gives_cpu_back =
       session->is_worker && session->current_task != shm::kNone && PyThread_get_thread_ident() == session->main_thread;
   const std::uint64_t started_in = epoch;
+  if (!session->releases.empty()) flush_releases_now();  // it may be long until the next call
   for (;;) {
     runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
     bool blocked = false;

@@ -93,6 +93,12 @@ bool hold_all(const std::vector<ObjectKey>& keys) {
 bool PayloadPin::acquire(ObjectKey key, store::PayloadView& view) {
   Domain& domain = session->domain;
   bool is_current = false;
+  if (session->pins[key.slot] != 0 && domain.objects[key.slot].generation.get() == key.generation) {
+    ++session->pins[key.slot];  // pinned already: it stays where it is
+    slot_ = key.slot;
+    view = domain.objects.view(key.slot);
+    return true;
+  }
   {
     Transaction transaction(domain.lock);
     is_current = domain.objects.is_current(key);
@@ -106,9 +112,9 @@ bool PayloadPin::acquire(ObjectKey key, store::PayloadView& view) {
     return false;
   }
   slot_ = key.slot;
-  const bool first = session->pins[key.slot]++ == 0;
-  if (first && view.size_bytes >= kReferredBytes) add_region(view.data, {key, view.value_bytes(), nullptr});
-  if (!view.is_spilled || !first) return true;
+  session->pins[key.slot] = 1;
+  if (view.size_bytes >= kReferredBytes) add_region(view.data, {key, view.value_bytes(), nullptr});
+  if (!view.is_spilled) return true;
   bool intact = false;
   {
     const GilRelease released;

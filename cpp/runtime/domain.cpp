@@ -303,6 +303,8 @@ DomainFailure Domain::open_to_look(const char* control_name, const char* heap_na
 DomainFailure Domain::map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept {
   control_file_ = control_file;
   heap_file_ = heap_file;
+  platform::remember_descriptor(control_file);
+  platform::remember_descriptor(heap_file);
   region_ = platform::map_file(control_file, control_bytes_, platform::Access::kReadWrite);
   if (region_ == nullptr) return system_failure(-12);
   // A joined file holds the heap behind the control region; mapping the whole file keeps the offset page-aligned and simple.
@@ -464,6 +466,7 @@ void Domain::finish_trim_of(ProcessId dead) noexcept {
 
 int Domain::set_spill_file(platform::Descriptor file) noexcept {
   spill_file_ = file;
+  platform::remember_descriptor(file);
   spill_read_ = platform::map_file(file, header().spill.page_count * kPage, platform::Access::kRead);
   objects.set_spill_map(spill_read_);
   return spill_read_ == nullptr ? -12 /* ENOMEM */ : 0;

@@ -37,8 +37,8 @@ inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
 inline constexpr std::uint32_t kLayoutVersion = 3;
 
 struct DomainConfig {
-  std::uint32_t object_capacity = 1'000'000;
-  std::uint32_t task_capacity = 1'000'000;
+  std::uint32_t object_capacity = 1U << 20;
+  std::uint32_t task_capacity = 1U << 20;
   std::uint32_t process_capacity = 1100;         // 1,024 workers, the driver, the supervisor, observers
   std::uint32_t registered_worker_capacity = 0;  // of the low-level module's registry
   std::uint64_t heap_bytes = 1ULL << 30;

@@ -179,6 +179,7 @@ std::byte* PayloadWindow::open(Domain& domain, Index object) noexcept {
   const store::SpillPlace& place = domain.objects[object].spill_place();
   const std::uint64_t skip = place.offset.get() % platform::kPageBytes;
   mapping_bytes_ = skip + place.value_bytes.get();
+  if (!platform::is_same_file(domain.spill_file())) return nullptr;
   mapping_ = platform::map_part(domain.spill_file(), place.offset.get() - skip, mapping_bytes_);
   payload_ = mapping_ == nullptr ? nullptr : mapping_ + skip;
   return payload_;

@@ -7,6 +7,7 @@ and the leftover checks of ``tests/conftest.py`` see what each body leaves.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -118,6 +119,35 @@ def session(_sessions: Sessions) -> Iterator[None]:
     """Run the body in a session with two CPUs and two units of ``gadget``."""
     _sessions.start(**_SHARED_ARGUMENTS)
     yield
+    _sessions.release()
+
+
+@pytest.fixture(scope="module")
+def module_session(ray: ModuleType, _sessions: Sessions, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run all bodies of a module in one such session: for modules with hundreds of short bodies.
+
+    Both workers run before the first body, so that the leftover checks do not take their pipes for leaks. What is
+    there by then is hidden from the garbage collector, which those checks call twice for each body.
+    """
+
+    @ray.remote
+    def meet(started: Signal, gate: Gate) -> None:
+        started.send()
+        gate.wait()
+
+    _sessions.start(**_SHARED_ARGUMENTS)
+    folder = tmp_path_factory.mktemp("meeting")
+    with Signal(folder / "started") as started, Gate(folder / "gate") as gate:
+        refs = [meet.remote(started, gate) for _ in range(2)]
+        for _ in refs:
+            started.receive()
+        gate.open()
+        ray.get(refs)
+    del refs
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
     _sessions.release()
 
 

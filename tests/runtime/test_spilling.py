@@ -266,6 +266,7 @@ def test_worker_killed_while_the_store_is_full_costs_nothing(ray):
     assert core._validate() is None
 
 
+@pytest.mark.slow
 def test_object_over_four_gigabytes_is_no_special_case():
     miniray.init(num_cpus=1, object_store_memory=6 << 30)
     size = (4 << 30) + 12_345
@@ -277,3 +278,29 @@ def test_object_over_four_gigabytes_is_no_special_case():
     ends = miniray.remote(lambda value: (value.nbytes, int(value[0]), int(value[-1])))
     assert miniray.get(ends.remote(ref)) == (size, 1, 7)
     miniray.shutdown()
+
+
+def test_files_of_the_user_are_safe_when_descriptors_were_closed_behind_our_back(ray, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user")
+
+    @ray.remote(max_retries=0)
+    def work():
+        os.closerange(3, 200)
+        files = [open(folder / str(i), "w+b") for i in range(60)]  # noqa: SIM115 - they get our numbers
+        for file in files:
+            file.write(b"mine")
+            file.flush()
+        refs = []
+        try:
+            refs.extend(miniray.put(array(i)) for i in range(60))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}", len(files)
+        return "", len(files)
+
+    try:
+        told = ray.get(work.remote())
+        assert told[1] == 60
+    except miniray.exceptions.WorkerCrashedError:
+        told = None  # it may be ended for that
+    assert all((folder / str(i)).read_bytes() == b"mine" for i in range(60))
+    assert (ray.get(ray.put(array(1))) == array(1)).all()

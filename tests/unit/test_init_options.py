@@ -60,7 +60,7 @@ def test_defaults_come_from_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
     options = resolve_init_options()
     assert (options.backend, options.num_cpus, options.num_gpus) == ("local", 6, 2)
     assert (options.store, options.memory_bytes) == (plan, 7 << 30)
-    assert (options.object_capacity, options.task_capacity, options.worker_capacity) == (1_000_000, 1_000_000, 1024)
+    assert (options.object_capacity, options.task_capacity, options.worker_capacity) == (1 << 20, 1 << 20, 1024)
     assert (options.log_to_driver, options.logging_level, options.resources) == (True, logging.INFO, {})
     assert len(options.namespace) == 36
 

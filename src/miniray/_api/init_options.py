@@ -94,7 +94,7 @@ HIDDEN_DEFAULTS: Mapping[str, Any] = MappingProxyType(
 """Keywords that ``ray.init`` takes without naming them; those of clusters are accepted and ignored."""
 
 CAPACITY_DEFAULTS: Mapping[str, int] = MappingProxyType(
-    {"object_capacity": 1_000_000, "task_capacity": 1_000_000, "worker_capacity": 1024}
+    {"object_capacity": 1 << 20, "task_capacity": 1 << 20, "worker_capacity": 1024}
 )
 """How many entries the tables of the session have: keywords of miniray alone."""
 

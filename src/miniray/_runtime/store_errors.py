@@ -36,9 +36,12 @@ def make(reason: str, needed: int, used: int, capacity: int, system_error: int) 
         )
         return ObjectStoreFullError(text, needed_bytes=needed, free_bytes=free, capacity_bytes=capacity)
     if reason == "full":
+        can_spill = _statistics().get("spill_capacity_bytes", 0) > 0
+        why = "all of them are in use, so that none can be spilled" if can_spill else "spilling is off"
+        step = "" if can_spill else ", or allow spilling: init(object_spilling_limit=...)"
         text = (
-            f"{sizes}, perhaps not in one piece, and spilling is off. {_holders()}Drop unused ObjectRefs and arrays "
-            "made from them, raise init(object_store_memory=...), or allow spilling: init(object_spilling_limit=...)."
+            f"{sizes}, perhaps not in one piece; as to the objects in it, {why}. {_holders()}Drop unused ObjectRefs "
+            f"and arrays made from them, raise init(object_store_memory=...){step}."
         )
         return ObjectStoreFullError(text, needed_bytes=needed, free_bytes=free, capacity_bytes=capacity)
     if reason in ("spill limit", "disk"):
