@@ -94,6 +94,7 @@ bool describe_array(PyObject* value, ArrayShape& shape, Owned& exporter) {
   if (is_taken) {
     std::memcpy(shape.type, name.c_str(), name.size() + 1);
     shape.is_fortran = !is_c;
+    shape.is_time = is_time;
     shape.dimensions = buffer.ndim;
     for (int i = 0; i < buffer.ndim; ++i) shape.lengths[i] = static_cast<std::uint64_t>(buffer.shape[i]);
   }

@@ -14,6 +14,7 @@ struct ArrayShape {
   static constexpr int kDimensions = 8;
   char type[16] = {};  // numpy's dtype.str, zero-filled: "<f8"
   bool is_fortran = false;
+  bool is_time = false;  // dates or spans
   int dimensions = 0;
   std::uint64_t lengths[kDimensions] = {};
 };

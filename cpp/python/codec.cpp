@@ -22,6 +22,17 @@ constexpr std::uint64_t packed(ObjectKey key) noexcept { return std::uint64_t{ke
 
 constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcept { return (size + unit - 1) / unit * unit; }
 
+bool lies_in_store(PyObject* exporter) {
+  Py_buffer buffer;
+  if (PyObject_GetBuffer(exporter, &buffer, PyBUF_ANY_CONTIGUOUS) != 0) {
+    PyErr_Clear();
+    return false;
+  }
+  const bool found = find_region(buffer.buf, static_cast<std::uint64_t>(buffer.len)).has_value();
+  PyBuffer_Release(&buffer);
+  return found;
+}
+
 // Whether two of it cannot be told from one.
 bool is_scalar(PyObject* value) noexcept {
   return value == Py_None || PyBool_Check(value) || PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
@@ -144,6 +155,8 @@ bool Encoder::add_native(PyObject* value, int depth) {
     ArrayShape shape;
     Owned exporter;
     if (!describe_array(value, shape, exporter)) return false;
+    // numpy gives no buffer of dates and times; as in Ray they are copied, unless they lie in the store already.
+    if (shape.is_time && !lies_in_store(exporter.get())) return false;
     put('A');
     put(shape);
     return add_place(exporter.get(), true);

@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint64_t kPage = platform::kPageBytes;
 constexpr std::uint64_t kGrowthCreditBytes = 64ULL << 20;
 constexpr std::int64_t kCreationGraceNs = 1'000'000'000;
+constexpr std::int64_t kCreationLookNs = 20'000'000;
 
 constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcept { return (size + unit - 1) / unit * unit; }
 
@@ -396,8 +397,13 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool
   } else {
     auto& found = *reinterpret_cast<ControlHeader*>(region);
     // A creator may be about to write its number; but a heap file never has one, and begins with a page of zeros.
-    if (may_wait && found.creator.load_acquire() == 0)
-      (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs);
+    for (std::int64_t waited = 0; may_wait && waited < kCreationGraceNs && found.creator.load_acquire() == 0;
+         waited += kCreationLookNs) {
+      (void)platform::wait_on_word(found.version.address(), 0, kCreationLookNs);
+      const platform::Descriptor again = platform::open_shared_file(control_name);
+      if (again < 0) break;  // it has been removed meanwhile
+      platform::close_descriptor(again);
+    }
     // Payload bytes of a heap file must not be taken for facts; 0: a creator has not come that far.
     const bool is_domain = found.magic == kMagic;
     usage = is_domain ? static_cast<DomainUsage>(found.usage) : DomainUsage::kUnknown;

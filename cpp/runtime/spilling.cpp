@@ -116,7 +116,10 @@ Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size
 
 Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes, std::uint32_t contained_count,
                             bool may_use_file) noexcept {
-  if (size_bytes > domain.heap.capacity_bytes()) return {ReserveResult::kTooLarge};
+  if (size_bytes > domain.heap.capacity_bytes()) {
+    if (!domain.can_spill() || !may_use_file) return {ReserveResult::kTooLarge};
+    return reserve_in_file(domain, object, size_bytes, contained_count);
+  }
   const std::uint64_t give_up_at = platform::monotonic_ns() + kPatienceNs;
   bool may_grow = true;
   int growth_error = 0;

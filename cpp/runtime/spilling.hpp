@@ -1,7 +1,8 @@
 // runtime/spilling.hpp - memory for a payload, whatever it takes: free memory, growth, objects that go to the spill file, the file.
 //
 // Order       1 a free run; 2 growth of the heap, if the machine has memory to spare; 3 what another process is freeing just now;
-//             4 the least recently used objects that nobody looks at go to the file; 5 the payload itself goes there.
+//             4 the least recently used objects that nobody looks at go to the file; 5 the payload itself goes there. One that is
+//             larger than the whole heap goes there at once.
 // Locks       none held on entry; no section here is longer than a batch of small changes, and files are written outside.
 // Crash       store/spill.cpp; a half-written payload goes with its row (object_table.hpp O5).
 #pragma once
@@ -13,7 +14,7 @@ namespace miniray::runtime {
 enum class ReserveResult {
   kInHeap,
   kInFile,    // ObjectTable::view() and SpillPlace say where; PayloadWindow maps it
-  kTooLarge,  // larger than the whole heap
+  kTooLarge,  // larger than the whole heap, and there is no file for it
   kFull,      // nothing may be spilled
   kFileFull,  // the spill file has reached its limit
   kDiskFull,  // `system_error`

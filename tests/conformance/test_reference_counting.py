@@ -755,12 +755,6 @@ def test_timed_out_get_leaves_the_ref_usable(ray, exceptions, gate):
     assert read(ray, ref) == content(51)
 
 
-def test_future_of_a_ref_keeps_its_object(ray):
-    future = ray.put(content(52)).future()
-    churn(ray)
-    assert future.result(timeout=LOST_SECONDS) == content(52)
-
-
 def test_get_of_a_ref_that_only_the_call_holds(ray):
     assert ray.get([ray.put(content(i)) for i in range(10)], timeout=LOST_SECONDS) == [content(i) for i in range(10)]
 

@@ -167,12 +167,23 @@ def test_refs_inside_spilled_objects_keep_what_they_name(ray):
     assert core._statistics()["objects"] == before - 200
 
 
-def test_object_larger_than_the_store_is_refused_at_once(ray):
+def test_object_larger_than_the_store_goes_to_the_file(ray):
+    ref = ray.put(array(0, 32))
+    assert core._is_spilled(ref)
+    assert (ray.get(ref) == array(0, 32)).all()
+    assert (ray.get(ray.remote(lambda: array(1, 20)).remote()) == array(1, 20)).all()
+
+
+def test_object_larger_than_the_store_is_refused_at_once_without_spilling():
+    miniray.init(num_cpus=1, object_store_memory=STORE_BYTES, object_spilling_limit=0)
     with pytest.raises(ObjectStoreFullError, match=r"object_store_memory") as caught:
-        ray.put(array(0, 32))
+        miniray.put(array(0, 32))
     assert caught.value.needed_bytes > 32 * MEGABYTE
     assert caught.value.capacity_bytes >= STORE_BYTES
-    assert ray.get(ray.put(1)) == 1
+    with pytest.raises(ObjectStoreFullError, match=r"object_store_memory"):
+        miniray.empty(1 << 30)
+    assert miniray.get(miniray.put(1)) == 1
+    miniray.shutdown()
 
 
 def test_limit_of_the_file_is_an_error_that_loses_nothing(tmp_path):

@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
-from miniray._runtime import closures, output, store_errors
+from miniray._runtime import closures, output, store_errors, torch_tensors
 from miniray._runtime.pickle_trace import explain
 from miniray.exceptions import (
     GetTimeoutError,
@@ -124,10 +124,11 @@ def unread_error(error: BaseException) -> None:
 
 def install(auto_init: Callable[[], object]) -> None:
     """Give the core its hooks; ``auto_init`` starts a session when a call needs one."""
+    share_tensors = os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") == "1"
     core._configure_hooks(
         dumps_slow=dumps_slow,
         loads=pickle.loads,
-        dumps=pickle.dumps,
+        dumps=torch_tensors.dumps if share_tensors else pickle.dumps,
         crash_error=crash_error,
         raise_error=raise_error,
         ray_error=RayError,
