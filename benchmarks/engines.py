@@ -256,7 +256,7 @@ class Floor(Engine):
             file.seek(0)
             for _ in range(blocks):
                 file.readinto(target)
-        return time.perf_counter() - started
+            return time.perf_counter() - started
 
 
 def _shared_memory(size_bytes: int) -> memoryview:
