@@ -429,6 +429,12 @@ PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& i
     return PyObject_CallFunction(hooks.crash_error, "s#iiI", reinterpret_cast<const char*>(view.data) + sizeof(record),
                                  static_cast<Py_ssize_t>(record.name_bytes), record.pid, record.status, record.attempts);
   }
+  if (format == scheduler::kNoRoomFormat) {
+    scheduler::NoRoomRecord record;
+    std::memcpy(&record, view.data, sizeof(record));
+    const store::PageHeap& heap = session->domain.heap;
+    return make_store_full("result", record.needed_bytes, heap.used_bytes(), heap.capacity_bytes(), 0);
+  }
   Decoder decoder(view.data, view.size_bytes, key.slot);
   decoder.seek(8);
   const bool pickled = view.data[8] == std::byte{'P'};

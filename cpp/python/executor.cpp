@@ -5,6 +5,7 @@
 //             E2 user code runs only between sections, with the lease written.
 #include "python/executor.hpp"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "python/caller.hpp"
@@ -203,6 +204,14 @@ bool complete(Outcome& outcome) {
   return true;
 }
 
+void drop_results(const scheduler::TaskEntry& entry) {
+  Domain& domain = session->domain;
+  Transaction transaction(domain.lock);
+  for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get()) {
+    domain.objects.discard_payload(transaction, object);
+  }
+}
+
 bool wants_retry(const scheduler::TaskEntry& entry, const Function* function) {
   if (function == nullptr || !PyErr_ExceptionMatches(PyExc_Exception) || entry.retries_left.get() == 0 ||
       function->retry_on.get() == Py_None)
@@ -294,15 +303,23 @@ bool run_task(WorkerHooks& worker, bool& leave) {
     }
     return true;
   }
-  // The store has no room for the result: that is the result then.
+  // The store has no room for the result: that is the result then, and if there is none for that error either, a record that needs none.
+  std::uint64_t needed = 0;
+  for (const auto& value : outcome.values) needed = std::max(needed, value->payload_size());
+  drop_results(entry);
   Outcome failure;
-  {
-    Transaction transaction(domain.lock);
-    for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get()) {
-      domain.objects.discard_payload(transaction, object);
-    }
+  if (!encode_error(failure, worker, function, result_count, false)) return false;
+  if (complete(failure)) return true;
+  PyErr_Clear();
+  drop_results(entry);
+  Outcome record;
+  const scheduler::NoRoomRecord no_room{scheduler::kNoRoomFormat, {}, needed};
+  for (std::uint32_t i = 0; i < result_count; ++i) {
+    record.values.push_back(std::make_unique<Encoder>());
+    record.values.back()->add_bytes(&no_room, sizeof(no_room));
+    record.errors.push_back(true);
   }
-  return encode_error(failure, worker, function, result_count, false) && complete(failure);
+  return complete(record);
 }
 
 // _run_worker(load_function, on_error, before_task, after_output, unread_error, pool_size): returns when the worker is to end.

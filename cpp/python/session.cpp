@@ -150,10 +150,14 @@ bool set_system_error(int error, const char* what) {
   return false;
 }
 
+PyObject* make_store_full(const char* reason, std::uint64_t needed, std::uint64_t used, std::uint64_t capacity,
+                          int system_error) {
+  return PyObject_CallFunction(hooks.store_full, "sKKKi", reason, static_cast<unsigned long long>(needed),
+                               static_cast<unsigned long long>(used), static_cast<unsigned long long>(capacity), system_error);
+}
+
 void raise_store_full(const char* reason, std::uint64_t needed, std::uint64_t used, std::uint64_t capacity, int system_error) {
-  Owned exception(PyObject_CallFunction(hooks.store_full, "sKKKi", reason, static_cast<unsigned long long>(needed),
-                                        static_cast<unsigned long long>(used), static_cast<unsigned long long>(capacity),
-                                        system_error));
+  Owned exception(make_store_full(reason, needed, used, capacity, system_error));
   if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
 }
 

@@ -135,6 +135,8 @@ class PayloadMemory {
 Index create_writing_object();
 void discard_writing_object(Index slot) noexcept;
 bool set_system_error(int error, const char* what);
+PyObject* make_store_full(const char* reason, std::uint64_t needed, std::uint64_t used, std::uint64_t capacity,
+                          int system_error);  // the exception, or nullptr with a Python error
 void raise_store_full(const char* reason, std::uint64_t needed, std::uint64_t used, std::uint64_t capacity, int system_error);
 PyObject* raise_lost(ObjectKey key, const char* reason);
 

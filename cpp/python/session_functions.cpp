@@ -21,6 +21,7 @@ namespace miniray::python {
 namespace {
 
 std::uint64_t next_epoch = 1;
+constexpr std::uint32_t kDiscardBatch = 256;  // some milliseconds, in which no death is seen
 
 std::string control_name(const char* name) { return std::string("miniray_") + name + "_scheduler"; }
 std::string heap_name(const char* name) { return std::string("miniray_") + name + "_objectstore"; }
@@ -311,11 +312,10 @@ PyObject* trim(PyObject*, PyObject*) {
   return PyLong_FromUnsignedLongLong(session->domain.trim());
 }
 
-// _discard_places(): gives the disk space of freed places in the spill file back.
+// _discard_places(): gives the disk space of some freed places in the spill file back; whether more are left.
 PyObject* discard_places(PyObject*, PyObject*) {
   if (!require_session()) return nullptr;
-  session->domain.discard_freed_places();
-  Py_RETURN_NONE;
+  return PyBool_FromLong(session->domain.discard_freed_places(kDiscardBatch));
 }
 
 // _recover(pid, status): puts right what a dead process left; True when it had a row.

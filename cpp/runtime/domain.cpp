@@ -478,21 +478,22 @@ int Domain::set_spill_file(platform::Descriptor file) noexcept {
   return spill_read_ == nullptr ? -12 /* ENOMEM */ : 0;
 }
 
-void Domain::discard_freed_places() noexcept {
-  if (spill_file_ < 0) return;
+bool Domain::discard_freed_places(std::uint32_t limit) noexcept {
+  if (spill_file_ < 0 || !spill.has_discards()) return false;
   spill.discard_wanted().store_ordered(0);
-  for (;;) {
+  for (; limit > 0; --limit) {
     std::uint64_t offset = 0;
     std::uint64_t size_bytes = 0;
     {
       Transaction transaction(lock);
-      if (!spill.begin_discard(transaction, offset, size_bytes)) return;
+      if (!spill.begin_discard(transaction, offset, size_bytes)) return false;
     }
     MINIRAY_FAULT_POINT("spill.discarding");
     (void)platform::discard_pages(spill_file_, offset, size_bytes);
     Transaction transaction(lock);
     spill.end_discard(transaction);
   }
+  return true;
 }
 
 void Domain::tell_supervisor() noexcept {

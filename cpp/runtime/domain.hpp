@@ -163,8 +163,8 @@ class Domain {
   [[nodiscard]] int set_spill_file(platform::Descriptor file) noexcept;
   [[nodiscard]] platform::Descriptor spill_file() const noexcept { return spill_file_; }
   [[nodiscard]] bool can_spill() const noexcept { return spill_read_ != nullptr; }
-  // Gives the disk space of freed places back; the supervisor's work.
-  void discard_freed_places() noexcept;
+  // Gives the disk space of up to `limit` freed places back; the supervisor's work. True: more are left.
+  bool discard_freed_places(std::uint32_t limit) noexcept;
 
   [[nodiscard]] const char* validate();
 

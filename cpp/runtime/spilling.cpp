@@ -11,12 +11,12 @@ namespace {
 using store::AllocateResult;
 using store::SpillVictim;
 
-constexpr std::uint32_t kBatch = 64;                  // objects of one section
-constexpr std::uint64_t kBatchBytes = 64ULL << 20;    // spilled at once, so that the next put finds room too
-constexpr std::uint64_t kPieceBytes = 4ULL << 20;     // written and summed while it is in the cache
-constexpr std::int64_t kFreedWaitNs = 2'000'000;      // between two looks at what others free
-constexpr std::uint64_t kPatienceNs = 1'000'000'000;  // for others to free memory, when nothing may be spilled
-constexpr int kNoSpace = -28, kNoMemory = -12;        // ENOSPC, ENOMEM: the same numbers everywhere
+constexpr std::uint32_t kBatch = 64;                // objects of one section
+constexpr std::uint64_t kBatchBytes = 64ULL << 20;  // spilled at once, so that the next put finds room too
+constexpr std::uint64_t kPieceBytes = 4ULL << 20;   // written and summed while it is in the cache
+constexpr std::int64_t kFreedWaitNs = 2'000'000;    // between two looks at what others free
+constexpr std::uint64_t kPatienceNs = 300'000'000;  // for others to free memory, when nothing may be spilled
+constexpr int kNoSpace = -28, kNoMemory = -12;      // ENOSPC, ENOMEM: the same numbers everywhere
 
 bool write_victim(Domain& domain, SpillVictim& victim, int& error) noexcept {
   std::uint64_t done = 0;

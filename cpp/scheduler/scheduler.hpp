@@ -51,6 +51,13 @@ struct CrashRecord {
   std::uint32_t reserved;
 };
 inline constexpr std::uint8_t kCrashFormat = 3;
+// Payload of an object in error because no memory, in the store or on disk, was left for it; lies inline.
+struct NoRoomRecord {
+  std::uint8_t format;  // kNoRoomFormat
+  std::uint8_t padding[7];
+  std::uint64_t needed_bytes;
+};
+inline constexpr std::uint8_t kNoRoomFormat = 5;
 // A function object's payload starts with this format byte, then the length of the task's name, and the name at byte 8.
 inline constexpr std::uint8_t kFunctionFormat = 4;
 

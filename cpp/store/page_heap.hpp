@@ -98,6 +98,9 @@ class PageHeap {
   // Takes the next run to discard; the caller gives back its space outside the lock and calls end_discard(). False: none.
   [[nodiscard]] bool begin_discard(Transaction& transaction, std::uint64_t& offset, std::uint64_t& size_bytes) noexcept;
   void end_discard(Transaction& transaction) noexcept;
+  [[nodiscard]] bool has_discards() const noexcept {
+    return header_->discard_head.get() != shm::kNone || header_->discarding.get() != shm::kNone;
+  }
   [[nodiscard]] Atomic<std::uint32_t>& discard_wanted() const noexcept { return header_->discard_wanted; }
 
   [[nodiscard]] bool is_backed(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {

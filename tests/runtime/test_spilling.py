@@ -199,6 +199,24 @@ def test_limit_of_the_file_is_an_error_that_loses_nothing(tmp_path):
     miniray.shutdown()
 
 
+def test_result_without_room_anywhere_is_an_error_of_its_task():
+    miniray.init(num_cpus=1, object_store_memory=STORE_BYTES, object_spilling_limit=4 * MEGABYTE)
+    make = miniray.remote(array)
+    refs = [make.remote(i) for i in range(60)]
+    found = 0
+    for i, ref in enumerate(refs):
+        try:
+            assert (miniray.get(ref) == array(i)).all()
+            found += 1
+        except OutOfDiskError as error:
+            assert "needed" in str(error)  # noqa: PT017 - the first ones find room
+    assert 15 <= found < 60
+    del refs, ref
+    assert (miniray.get(make.remote(5)) == array(5)).all()
+    assert core._validate() is None
+    miniray.shutdown()
+
+
 def test_full_disk_is_an_error_that_loses_nothing(tmp_path):
     if os.geteuid() != 0:
         pytest.fail("this test mounts a small file system: run it as root")

@@ -91,8 +91,8 @@ def store_full(reason: str, needed: int, used: int, capacity: int, system_error:
     """Return the error for an object that found no room.
 
     Args:
-        reason: ``"too large"`` for the store, ``"full"`` (nothing may be spilled), ``"spill limit"``, ``"disk"``; else
-            a text about what else is short.
+        reason: ``"too large"`` for the store, ``"full"`` (nothing may be spilled), ``"spill limit"``, ``"disk"``,
+            ``"result"`` (of a task); else a text about what else is short.
         needed: Bytes of the object.
         used: Bytes in use.
         capacity: Bytes of the store.

@@ -44,6 +44,10 @@ def make(reason: str, needed: int, used: int, capacity: int, system_error: int) 
             f"and arrays made from them, raise init(object_store_memory=...){step}."
         )
         return ObjectStoreFullError(text, needed_bytes=needed, free_bytes=free, capacity_bytes=capacity)
+    if reason == "result":
+        text = f"{sizes}: a task's result of that size, and the error about it, found no room. {_holders()}"
+        spills = _statistics().get("spill_capacity_bytes", 0) > 0
+        return OutOfDiskError(text.rstrip()) if spills else ObjectStoreFullError(text.rstrip(), needed_bytes=needed)
     if reason in ("spill limit", "disk"):
         facts = _statistics()
         why = os.strerror(-system_error) if system_error else "the limit init(object_spilling_limit=...)"

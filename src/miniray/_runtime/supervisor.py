@@ -75,8 +75,10 @@ class Supervisor:
             self._socket.send(b"ready")
         self._start_workers(self._config["pool_size"] - len(self._workers))
         trim_at: float | None = None  # when to give memory back that came free, unless it is used again by then
+        discards_left = False  # places in the spill file to give back, a batch between two looks at the rest
         while True:
-            times = [time_s for time_s in (trim_at, self._retry_at) if time_s is not None]
+            now = 0.0 if discards_left else None
+            times = [time_s for time_s in (now, trim_at, self._retry_at) if time_s is not None]
             for fd, _ in self._poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None):
                 if fd == self._driver_fd or (fd == self._socket.fileno() and not self._hear_driver()):
                     return
@@ -87,7 +89,7 @@ class Supervisor:
             if self._retry_at is None or time.monotonic() >= self._retry_at:
                 self._retry_at = None
                 self._start_missing()
-            core._discard_places()
+            discards_left = core._discard_places()
             if trim_at is None:
                 trim_at = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
             elif time.monotonic() >= trim_at:
