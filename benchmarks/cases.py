@@ -1,16 +1,19 @@
 """What is measured: each case takes one sample of one engine. Run in the engine's process."""
 
-import os
-import subprocess
-import sys
+import mmap
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from statistics import median
 
-from benchmarks.engines import Engine, timed
+from benchmarks.engines import Engine, run_program, timed
 
 _SAMPLE_SECONDS = 0.25
+_GIGABYTE = 1_000_000_000
+_LARGE_BYTES = 800_000_000
+_BLOCK_BYTES, _BLOCKS = 32 << 20, 24
+_SMALL = ("name", 1, 2.5)
 
 
 @dataclass(frozen=True)
@@ -34,42 +37,108 @@ class Case:
     is_long: bool = False
 
 
-def round_trip(engine: Engine) -> float:
-    """Microseconds of one task and its result, one after the other, everybody awake."""
+def per_second(call: Callable[[], int]) -> float:
+    """Return how many things a second a function does that returns how many it did."""
     count = 0
     started = time.perf_counter()
     while time.perf_counter() - started < _SAMPLE_SECONDS:
+        count += call()
+    return count / (time.perf_counter() - started)
+
+
+def microseconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes, one after the other."""
+
+    def ten_calls() -> int:
         for _ in range(10):
-            engine.round_trip()
-        count += 10
-    return (time.perf_counter() - started) / count * 1e6
+            call()
+        return 10
+
+    return 1e6 / per_second(ten_calls)
+
+
+def round_trip(engine: Engine) -> float:
+    """Microseconds of one task and its result, one after the other, everybody awake."""
+    return microseconds(engine.round_trip)
 
 
 def batch_of(size: int) -> Callable[[Engine], float]:
     def batch(engine: Engine) -> float:
         """Tasks a second, submitted one by one, results got at the end."""
-        count = 0
-        started = time.perf_counter()
-        while time.perf_counter() - started < _SAMPLE_SECONDS:
+
+        def one() -> int:
             engine.batch(size)
-            count += size
-        return count / (time.perf_counter() - started)
+            return size
+
+        return per_second(one)
 
     return batch
 
 
-def put_100_mb(engine: Engine) -> float:
-    """GB a second of putting an array of 100 MB where workers can read it, into memory that was used before."""
+def put_array_of(size_bytes: int) -> Callable[[Engine], float]:
+    def put_array(engine: Engine) -> float:
+        """GB a second of putting an array where workers can read it, into memory that was used before."""
+        import numpy
+
+        data = numpy.ones(size_bytes, numpy.uint8)
+        engine.put(data)
+        engine.put(data)
+        return size_bytes / 1e9 / min(timed(lambda: engine.put(data)) for _ in range(5))
+
+    return put_array
+
+
+def put_first(engine: Engine) -> float:
+    """GB a second of the same, by the first put of a session."""
+    return _LARGE_BYTES / 1e9 / engine.put_first(_LARGE_BYTES)
+
+
+def put_store_array(engine: Engine) -> float:
+    """Microseconds of putting an array of 1 GB that was written where it will lie."""
+    samples = []
+    for _ in range(5):
+        data = engine.writable_array(_GIGABYTE)
+        data[:: mmap.PAGESIZE] = 1
+        samples.append(timed(lambda data=data: engine.put(data)) * 1e6)
+        del data
+    return median(samples)
+
+
+def put_small(engine: Engine) -> float:
+    """Microseconds of putting a small value and dropping it."""
+    return microseconds(lambda: engine.put(_SMALL))
+
+
+def get_small(engine: Engine) -> float:
+    """Microseconds of getting a small value that this process put."""
+    kept = engine.put(_SMALL)
+    return microseconds(lambda: engine.get(kept))
+
+
+def get_1_gb(engine: Engine) -> float:
+    """Microseconds of getting an array of 1 GB."""
     import numpy
 
-    data = numpy.ones(100_000_000, numpy.uint8)
-    engine.put(data)
-    engine.put(data)
-    return min_rate(lambda: engine.put(data), data.nbytes)
+    kept = engine.put(numpy.ones(_GIGABYTE, numpy.uint8))
+    return microseconds(lambda: engine.get(kept))
 
 
-def min_rate(call: Callable[[], Any], size_bytes: int) -> float:
-    return size_bytes / 1e9 / min(timed(call) for _ in range(5))
+def get_10000_refs(engine: Engine) -> float:
+    """Milliseconds of getting a list of 10,000 refs that nothing else keeps; the best of five."""
+    kept = engine.put([engine.put(i) for i in range(10_000)])
+    return min(timed(lambda: engine.get(kept)) for _ in range(5)) * 1e3
+
+
+def puts_and_drops(engine: Engine) -> float:
+    """Small objects a second: 1,000 are put, then dropped."""
+    return per_second(lambda: len([engine.put(_SMALL) for _ in range(1000)]))
+
+
+def out_of_core(engine: Engine) -> float:
+    """GB a second, written and read, of blocks that take three times the memory there is for them."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = engine.out_of_core(folder, _BLOCK_BYTES, _BLOCKS)
+    return 2 * _BLOCK_BYTES * _BLOCKS / 1e9 / seconds
 
 
 def start_up(engine: Engine) -> float:
@@ -82,7 +151,7 @@ def start_up(engine: Engine) -> float:
         "ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)\n"
         "ray.get(f.remote())\nprint(time.perf_counter() - started)"
     )
-    return float(_run(program)) * 1e3
+    return float(run_program(program)) * 1e3
 
 
 def import_time(engine: Engine) -> float:
@@ -90,14 +159,8 @@ def import_time(engine: Engine) -> float:
     if engine.name not in ("miniray", "ray"):
         raise NotImplementedError
     empty, full = "import cloudpickle", f"import cloudpickle, {engine.name}"
-    pairs = [(timed(lambda: _run(empty)), timed(lambda: _run(full))) for _ in range(3)]
+    pairs = [(timed(lambda: run_program(empty)), timed(lambda: run_program(full))) for _ in range(3)]
     return min(after for _, after in pairs) * 1e3 - min(before for before, _ in pairs) * 1e3
-
-
-def _run(program: str) -> str:
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
 
 
 CASES: dict[str, Case] = {
@@ -106,7 +169,16 @@ CASES: dict[str, Case] = {
         Case("round_trip", "one task and its result, awake", "us", False, round_trip),
         Case("batch_1000", "batches of 1,000 tasks", "tasks/s", True, batch_of(1000)),
         Case("batch_100000", "batches of 100,000 tasks", "tasks/s", True, batch_of(100_000), is_long=True),
-        Case("put_100_mb", "put of a 100 MB array, memory reused", "GB/s", True, put_100_mb),
+        Case("put_small", "put and drop of a small object", "us", False, put_small),
+        Case("get_small", "get of a small object", "us", False, get_small),
+        Case("puts_and_drops", "small objects, 1,000 put, then dropped", "objects/s", True, puts_and_drops),
+        Case("put_100_mb", "put of a 100 MB array, memory reused", "GB/s", True, put_array_of(100_000_000)),
+        Case("put_800_mb", "put of an 800 MB array, memory reused", "GB/s", True, put_array_of(_LARGE_BYTES)),
+        Case("put_first", "first put of a session, 800 MB", "GB/s", True, put_first),
+        Case("put_in_place", "put of 1 GB that was written in the store", "us", False, put_store_array),
+        Case("get_1_gb", "get of a 1 GB array", "us", False, get_1_gb),
+        Case("get_10000_refs", "get of an object of 10,000 refs", "ms", False, get_10000_refs),
+        Case("out_of_core", "768 MB through a store of 256 MB, written and read", "GB/s", True, out_of_core),
         Case("import", "import, beyond Python's and cloudpickle's", "ms", False, import_time),
         Case("start_up", "init(num_cpus=2) to the first result", "ms", False, start_up),
     )

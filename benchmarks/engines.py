@@ -6,10 +6,14 @@ An engine answers every case in its own best way; what it cannot do raises ``Not
 import contextlib
 import importlib
 import importlib.util
+import mmap
 import multiprocessing
+import operator
 import os
 import pickle
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +32,14 @@ def timed(call: Callable[[], object]) -> Seconds:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
+
+
+def run_program(program: str) -> str:
+    """Return what a program prints that runs in a fresh process of this Python."""
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout
 
 
 class Engine:
@@ -58,8 +70,24 @@ class Engine:
         """Submit ``count`` tasks one by one, then get all results."""
         raise NotImplementedError
 
-    def put(self, data: Any) -> Any:
-        """Make an array available to all workers; return what keeps it."""
+    def put(self, value: Any) -> Any:
+        """Make a value available to all workers; return what keeps it."""
+        raise NotImplementedError
+
+    def get(self, kept: Any) -> Any:
+        """Return what was put."""
+        raise NotImplementedError
+
+    def writable_array(self, size_bytes: int) -> Any:
+        """Return a byte array where workers can read it once it is put."""
+        raise NotImplementedError
+
+    def put_first(self, size_bytes: int) -> Seconds:
+        """Put an array into memory that nobody has touched before."""
+        raise NotImplementedError
+
+    def out_of_core(self, folder: str, block_bytes: int, blocks: int) -> Seconds:
+        """Put blocks of three times the memory for them, then copy each out again; the rest is in the folder."""
         raise NotImplementedError
 
 
@@ -82,13 +110,40 @@ class RayLike(Engine):
         remote = self.task.remote
         self.ray.get([remote(i) for i in range(count)])
 
-    def put(self, data: Any) -> Any:
-        return self.ray.put(data)
+    def put(self, value: Any) -> Any:
+        return self.ray.put(value)
+
+    def get(self, kept: Any) -> Any:
+        return self.ray.get(kept)
+
+    def put_first(self, size_bytes: int) -> Seconds:
+        options = f"object_store_memory={size_bytes + (200 << 20)}"
+        prepare = f"data = numpy.ones({size_bytes}, numpy.uint8)"
+        return self._in_fresh_session(options, prepare, "ref = ray.put(data)")
+
+    def out_of_core(self, folder: str, block_bytes: int, blocks: int) -> Seconds:
+        options = f"object_store_memory={block_bytes * blocks // 3}, object_spilling_directory={folder!r}"
+        prepare = f"data = numpy.ones({block_bytes}, numpy.uint8)\ntarget = data.copy()"
+        measured = f"for ref in [ray.put(data) for _ in range({blocks})]:\n    target[:] = ray.get(ref)"
+        return self._in_fresh_session(options, prepare, measured)
+
+    def _in_fresh_session(self, options: str, prepare: str, measured: str) -> Seconds:
+        """Return how long some lines take in a new process and session."""
+        return float(
+            run_program(
+                f"import numpy, time, {self.name} as ray\n"
+                f"ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, {options})\n"
+                f"{prepare}\nstarted = time.perf_counter()\n{measured}\nprint(time.perf_counter() - started)"
+            )
+        )
 
 
 class Miniray(RayLike):
     name = "miniray"
     module = "miniray"
+
+    def writable_array(self, size_bytes: int) -> Any:
+        return self.ray.empty(size_bytes, "u1")
 
 
 class Ray(RayLike):
@@ -143,6 +198,7 @@ class Floor(Engine):
     """What the hardware sets: one server process behind two rings in shared memory, pickle, nothing else."""
 
     name = "floor"
+    shared: memoryview | None = None
 
     @classmethod
     def gap(cls) -> str | None:
@@ -180,12 +236,35 @@ class Floor(Engine):
         for _ in range(count):
             pickle.loads(receive(1))
 
-    def put(self, data: Any) -> Any:
-        import mmap
+    def put(self, value: Any) -> Any:
+        if not hasattr(value, "nbytes"):
+            raise NotImplementedError
+        if self.shared is None or self.shared.nbytes != value.nbytes:
+            self.shared = _shared_memory(value.nbytes)
+        self.shared[:] = memoryview(value)
 
-        if not hasattr(self, "shared"):
-            self.shared = memoryview(mmap.mmap(-1, data.nbytes))
-        self.shared[:] = memoryview(data).cast("B")
+    def put_first(self, size_bytes: int) -> Seconds:
+        source, target = bytearray(b"\1") * size_bytes, _shared_memory(size_bytes)
+        return timed(lambda: operator.setitem(target, slice(None), source))
+
+    def out_of_core(self, folder: str, block_bytes: int, blocks: int) -> Seconds:
+        source, target = bytearray(b"\1") * block_bytes, bytearray(b"\1") * block_bytes
+        started = time.perf_counter()
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            for _ in range(blocks):
+                file.write(source)
+            file.seek(0)
+            for _ in range(blocks):
+                file.readinto(target)
+            return time.perf_counter() - started
+
+
+def _shared_memory(size_bytes: int) -> memoryview:
+    fd = os.memfd_create("miniray_floor")
+    os.ftruncate(fd, size_bytes)
+    mapping = mmap.mmap(fd, size_bytes)
+    os.close(fd)
+    return memoryview(mapping)
 
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Miniray, Ray, Pool, Executor, Floor)}

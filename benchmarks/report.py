@@ -109,6 +109,24 @@ def promises(rows: Sequence[Row]) -> list[Promise]:
     if (row := by_name.get("batch_1000")) is not None:
         check("batches of 1,000, share of the floor's", row.times_better("miniray", "floor"), 0.35, at_most=False)
         check("batches of 1,000, times faster than Ray", row.times_better("miniray", "ray"), 100, at_most=False)
+    if (row := by_name.get("put_800_mb")) is not None:
+        share = row.times_better("miniray", "floor")
+        check("put of 800 MB, memory reused, share of the floor's copy", share, 0.85, at_most=False)
+    if (row := by_name.get("put_first")) is not None:
+        share = row.times_better("miniray", "floor")
+        check("first put of 800 MB, times the floor's copy into fresh memory", share, 1.2, at_most=False)
+    if (row := by_name.get("out_of_core")) is not None:
+        check("out of core, share of the disk's own", row.times_better("miniray", "floor"), 0.5, at_most=False)
+    if (row := by_name.get("puts_and_drops")) is not None:
+        check("small objects put and dropped a second", row.median("miniray"), 100_000, at_most=False)
+    for name, text, limit in (
+        ("put_in_place", "put of 1 GB written in the store, us", 50),
+        ("get_small", "get of a small object, us", 1),
+        ("get_1_gb", "get of a 1 GB array, us", 20),
+        ("get_10000_refs", "get of an object of 10,000 refs, ms", 10),
+    ):
+        if (row := by_name.get(name)) is not None:
+            check(text, row.median("miniray"), limit, at_most=True)
     if (row := by_name.get("import")) is not None:
         check("import, ms beyond Python's and cloudpickle's", row.median("miniray"), 100, at_most=True)
     if (row := by_name.get("start_up")) is not None:

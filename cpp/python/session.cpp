@@ -54,7 +54,9 @@ void count_down(Index slot) noexcept {
   if (entry.current_state() == store::ObjectState::kError) [[unlikely]]
     report_unread_error(slot);
   session->releases.push_back(slot);
-  if (session->releases.size() >= kReleaseBatch || entry.size_bytes.get() >= kReleaseAtOnceBytes) flush_releases_now();
+  // A small object that refers to others may be all that keeps a large one: a list of refs, a value with an array of the store.
+  const bool keeps_much = entry.size_bytes.get() >= kReleaseAtOnceBytes || entry.contained_count.get() != 0;
+  if (keeps_much || session->releases.size() >= kReleaseBatch) flush_releases_now();
 }
 
 void flush_releases(Transaction& transaction) noexcept {

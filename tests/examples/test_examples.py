@@ -20,9 +20,28 @@ EXPECTED = {
     "first_program.py": ([], [r"\(add pid=\d+\)\S* computing 3 \+ 5", r"^Result: 8$"]),
     "matrix_blocks.py": ([], [r"^6 tasks, 216 MB of arguments, 36 MB copied$", r"process: True$", r"writing: True$"]),
     "monte_carlo_pi.py": ([], [r"^ 10 of 40 tasks: ", r"^ 40 of 40 tasks: pi is about 3\.14"]),
+    "out_of_core.py": (
+        ["--megabytes", "48"],
+        [
+            r"^sorted 50 MB in ",
+            r"^on disk after the first step: 1\d of 24 blocks, ",
+            r"limit: True$",
+            r"one process: True$",
+            r"left on disk: True$",
+        ],
+    ),
     "retry_a_crash.py": (
         [],
         [r"^default retries: second attempt$", r"^no retries: +WorkerCrashedError$", r"^other tasks: +still working$"],
+    ),
+    "shared_model.py": (
+        ["--megabytes", "40"],
+        [
+            r"^a model of 40 MB: put in \d+ us, got in \d+ us$",
+            r"^version 1: scores right: True; ",
+            r"^version 3: scores right: True; ",
+            r"^own memory of no process grew by more than [0-4]\.\d MB$",
+        ],
     ),
     "source_census.py": (
         ["--limit", "60", "--num-cpus", "2"],
@@ -44,7 +63,7 @@ EXPECTED = {
         [r"^[\d,]+ words of five letters or more in the docstrings of 96 modules$", r"^ +\w+ +\d"],
     ),
 }
-NEEDS_NUMPY = {"matrix_blocks.py", "source_census.py"}
+NEEDS_NUMPY = {"matrix_blocks.py", "out_of_core.py", "shared_model.py", "source_census.py"}
 
 
 def test_no_example_is_forgotten():

@@ -7,6 +7,7 @@ import pytest
 
 from helpers.states import wait_until
 from miniray import _miniray_core as core
+from miniray import diagnostics
 
 
 def test_random_ref_is_unknown(ray):
@@ -37,6 +38,14 @@ def test_object_goes_with_its_last_ref_wherever_that_is(ray):
     gc.collect()
     wait_until(lambda: core._statistics()["objects"] == before["objects"], "the objects go")
     assert core._statistics()["used_bytes"] == before["used_bytes"]
+
+
+def test_small_object_takes_what_it_keeps_with_it_though_nothing_else_happens(ray):
+    before = diagnostics.statistics().used_bytes  # only looks; most other calls would drop what is due
+    outer = ray.put([ray.put(bytes(1_000_000))])
+    assert diagnostics.statistics().used_bytes >= before + 1_000_000
+    del outer
+    assert diagnostics.statistics().used_bytes == before
 
 
 def test_object_that_holds_ten_thousand_refs(ray):

@@ -14,14 +14,17 @@ __all__ = ["ObjectRef", "get", "put", "wait"]
 def put(value: Any, *, _owner: object = None, _tensor_transport: object = None) -> ObjectRef[Any]:
     """Store a value and return a ref to it.
 
-    The value is a snapshot: later changes to it are not seen. Buffers such as numpy arrays are copied once.
+    The value is a snapshot: later changes to it are not seen. Buffers such as numpy arrays are copied once; not at all
+    where they lie in the store already, which those of ``empty`` and its kin do: these are read-only from then on. When
+    the store is full, other objects or this one go to disk, which may block, without the GIL.
 
     Args:
         value: Anything that pickles, but no ObjectRef.
 
     Raises:
         TypeError: An ObjectRef (put it in a list), or a value that cannot be pickled.
-        ObjectStoreFullError: The store has no room.
+        ObjectStoreFullError: The store has no room, and nothing may be spilled.
+        OutOfDiskError: The store has no room, and nothing more can be spilled.
     """
     if isinstance(value, ObjectRef):
         raise TypeError(
