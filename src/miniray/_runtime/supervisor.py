@@ -74,7 +74,10 @@ class Supervisor:
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
             self._socket.send(b"ready")
         self._start_workers(self._config["pool_size"] - len(self._workers))
-        trim_at: float | None = None  # when to give memory back that came free, unless it is used again by then
+        # A predecessor may have died between hearing that something is to be given back and doing it: nobody tells twice.
+        core._discard_places()
+        # when to give memory back that came free, unless it is used again by then
+        trim_at: float | None = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
         while True:
             times = [time_s for time_s in (trim_at, self._retry_at) if time_s is not None]
             for fd, _ in self._poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None):
