@@ -10,6 +10,7 @@ CPP_PRESET ?= debug-full
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -33,6 +34,7 @@ help:
 	@echo 'make demo             run examples/source_census.py'
 	@echo 'make test             C++ tests, then tests/ with pytest (PYTEST_ARGS="-k name --run-slow")'
 	@echo 'make bench            python -m benchmarks (BENCH_ARGS=...)'
+	@echo 'make soak             hours of random work and kills (SOAK_ARGS="--minutes 15 --seed 1")'
 	@echo 'make conformance-ray  tests/conformance on a real Ray $(RAY_VERSION)'
 	@echo 'make lint types       ruff, clang-format, clang-tidy, layers; mypy'
 	@echo 'make format stub      rewrite the sources in style; rewrite src/miniray/_miniray_core.pyi'
@@ -82,7 +84,7 @@ wheel: $(STAMPS)/wheel
 
 # ------------------------------------------------------------------------------------------------------------------------ use
 
-.PHONY: demo test test-cpp test-python bench conformance-ray
+.PHONY: demo test test-cpp test-python bench soak conformance-ray
 demo: install
 	$(BIN)/python examples/source_census.py
 
@@ -107,6 +109,9 @@ test-python: install
 
 bench: install
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+soak: install
+	$(BIN)/python tests/stress/soak.py $(SOAK_ARGS)
 
 # The same test bodies on a real Ray, in an environment of their own.
 $(RAY_VENV)/bin/python: | $(BIN)/python

@@ -4,6 +4,7 @@
 //   MINIRAY_CRASH_AT=point[:nth][@role]   SIGKILL at the nth pass (first by default) of that point in a process of that role
 //                                         (driver, supervisor, worker; any role when absent)
 //   MINIRAY_CRASH_TOKEN=file              only the process that can remove that file: one crash in all
+//   MINIRAY_FAULT_TRACE=file              each process adds a line `point@role` for each point that it passes, once
 #pragma once
 
 #if defined(MINIRAY_FAULTS) && MINIRAY_FAULTS

@@ -186,6 +186,7 @@ bool PayloadMemory::reserve(Index object, std::uint64_t size_bytes, std::uint32_
       return true;
     case ReserveResult::kInFile:
       in_file_ = true;
+      runtime::wait_for_ranges();  // its contained references lie in the heap
       base_ = window_.open(domain, object);
       if (base_ != nullptr) return true;
       {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/write_guard.hpp"
 #include "store/checksum.hpp"
 
 namespace miniray::runtime {
@@ -15,6 +16,7 @@ constexpr std::uint32_t kBatch = 64;                // objects of one section
 constexpr std::uint64_t kBatchBytes = 64ULL << 20;  // spilled at once, so that the next put finds room too
 constexpr std::uint64_t kPieceBytes = 4ULL << 20;   // written and summed while it is in the cache
 constexpr std::int64_t kFreedWaitNs = 2'000'000;    // between two looks at what others free
+constexpr std::uint64_t kStuckNs = 100'000'000;     // without anything freed: who spills may have been stopped
 constexpr std::uint64_t kPatienceNs = 300'000'000;  // for others to free memory, when nothing may be spilled
 constexpr int kNoSpace = -28, kNoMemory = -12;      // ENOSPC, ENOMEM: the same numbers everywhere
 
@@ -34,9 +36,10 @@ bool write_victim(Domain& domain, SpillVictim& victim, int& error) noexcept {
   return true;
 }
 
+// In other processes or other threads; the caller spills nothing just now.
 bool others_spill(Domain& domain) noexcept {
   for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
-    if (slot != domain.self().slot && domain.processes[slot].spilling.get() != kNone) return true;
+    if (domain.processes[slot].spilling.get() != kNone) return true;
   }
   return false;
 }
@@ -44,6 +47,31 @@ bool others_spill(Domain& domain) noexcept {
 void wait_for_freed(Domain& domain) noexcept {
   const auto& freed = domain.header().memory_freed;
   (void)platform::wait_on_word(freed.address(), freed.load_acquire(), kFreedWaitNs);
+}
+
+// Waits while others spill. False: they do not, or free nothing for so long that they may have been stopped; then nobody should wait
+// for them.
+bool wait_for_others(Domain& domain, std::uint64_t& freed_count, std::uint64_t& stuck_at) noexcept {
+  if (!others_spill(domain)) return false;
+  const std::uint64_t now = platform::monotonic_ns();
+  if (const std::uint32_t count = domain.header().memory_freed.load_acquire(); count != freed_count) {
+    freed_count = count;
+    stuck_at = now + kStuckNs;
+  }
+  if (now >= stuck_at) return false;
+  wait_for_freed(domain);
+  return true;
+}
+
+// Ends a victim's way to the file. Its contained references may be copied into memory that another thread of this process has just
+// freed and that is still closed to writes here (write_guard.hpp): such a range was queued before it was freed, so that none is left
+// under the lock means that no free memory is closed.
+bool end_victim(Domain& domain, const SpillVictim& victim) noexcept {
+  for (;;) {
+    wait_for_ranges();
+    Transaction transaction(domain.lock);
+    if (!has_ranges()) return domain.objects.end_spill(transaction, domain.own_entry(), victim);
+  }
 }
 
 // In the spill file. kFull: no place, or no memory for the contained references.
@@ -69,7 +97,8 @@ Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) noexcept {
   const std::uint64_t wanted = std::max(wanted_bytes, std::min(kBatchBytes, domain.heap.capacity_bytes() / 16));
   Reservation outcome{ReserveResult::kFull};
   std::uint64_t freed = 0;
-  while (freed < wanted) {
+  std::uint32_t stayed = 0;  // in a row: objects that somebody looks at, or whose references find no room in memory
+  while (freed < wanted && stayed <= domain.objects.listed_count()) {
     SpillVictim victims[kBatch];
     std::uint32_t count = 0;
     AllocateResult result = AllocateResult::kDone;
@@ -93,8 +122,12 @@ Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) noexcept {
     for (std::uint32_t i = 0; i < count && error == 0; ++i) (void)write_victim(domain, victims[i], error);
     MINIRAY_FAULT_POINT("spill.written");
     for (std::uint32_t i = 0; i < count; ++i) {
-      Transaction transaction(domain.lock);
-      if (domain.objects.end_spill(transaction, domain.own_entry(), victims[i])) freed += victims[i].value_bytes;
+      if (end_victim(domain, victims[i])) {
+        freed += victims[i].value_bytes;
+        stayed = 0;
+      } else {
+        ++stayed;
+      }
     }
     domain.header().memory_freed.fetch_add_ordered(1);
     platform::wake_word(domain.header().memory_freed.address(), 1 << 30);
@@ -121,6 +154,8 @@ Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_byt
     return reserve_in_file(domain, object, size_bytes, contained_count);
   }
   const std::uint64_t give_up_at = platform::monotonic_ns() + kPatienceNs;
+  std::uint64_t freed_count = ~0ULL;
+  std::uint64_t stuck_at = 0;
   bool may_grow = true;
   int growth_error = 0;
   for (;;) {
@@ -146,10 +181,7 @@ Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_byt
       domain.reclaim();
       continue;
     }
-    if (others_spill(domain)) {
-      wait_for_freed(domain);
-      continue;
-    }
+    if (wait_for_others(domain, freed_count, stuck_at)) continue;
     Reservation room{ReserveResult::kFull};
     if (domain.can_spill()) {
       room = make_room(domain, size_bytes);

@@ -150,5 +150,6 @@ void expect_no_range(std::uint64_t size_bytes) {
   if (size_bytes > kAtOnceBytes) guard().expect_no_more();
 }
 void wait_for_ranges() noexcept { guard().wait(); }
+bool has_ranges() noexcept { return guard().is_busy(); }
 
 }  // namespace miniray::runtime

@@ -19,5 +19,6 @@ void allow_writing(std::byte* address, std::uint64_t size_bytes);
 void expect_range(std::uint64_t size_bytes);
 void expect_no_range(std::uint64_t size_bytes);
 void wait_for_ranges() noexcept;
+[[nodiscard]] bool has_ranges() noexcept;  // whether anything is queued or at work
 
 }  // namespace miniray::runtime

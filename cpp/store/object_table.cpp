@@ -339,9 +339,13 @@ ObjectTable::ReadResult ObjectTable::try_read(const shm::LockBlock& lock, Object
   if (state != as_word(ObjectState::kSealed) && state != as_word(ObjectState::kError)) return ReadResult::kNotReady;
   if (lock.committed.load_acquire() < entry.seal_sequence.get()) return ReadResult::kNotReady;  // [L6]
   if (entry.state.get() != state) return ReadResult::kNotReady;                                 // undone in between
+  const auto data = [&] {
+    const std::uint64_t offset = entry.offset.get();
+    return offset == 0 ? entry.inline_bytes : heap_read_ + offset;
+  };
   do {
     result = view(key.slot);
-  } while (entry.has(kSpilled) != result.is_spilled);  // spill.cpp [X4]
+  } while (entry.has(kSpilled) != result.is_spilled || (!result.is_spilled && data() != result.data));  // spill.cpp [X4]
   return ReadResult::kReady;
 }
 

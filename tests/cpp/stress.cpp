@@ -1,7 +1,8 @@
-// Threads on one mapping: objects that hold others, tasks through the queue, waits across threads, tables that are trimmed under way.
+// Threads on one mapping: objects that hold others, are looked at and go to the spill file, tasks through the queue, waits across threads, tables that are trimmed under way.
 // At the end nothing is in use and validate() agrees. Meant for the sanitizers; the seed is printed.
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -9,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/spilling.hpp"
 #include "runtime/task_queue.hpp"
 #include "runtime/wait.hpp"
 #include "testing.hpp"
@@ -95,6 +97,93 @@ void work_on_objects(Domain& domain, unsigned seed) {
     if (random() % 500 == 0) (void)domain.trim();
   }
   for (const ObjectKey& key : mine) drop(domain, key);
+}
+
+// What is looked at stays where it is, whatever others spill meanwhile; what was spilled is what was written.
+void look_at_object(Domain& domain, ObjectKey key) {
+  PayloadView view;
+  bool is_first = false;
+  {
+    Transaction transaction(domain.lock);
+    is_first = domain.objects.pin(transaction, domain.own_entry(), domain.self(), key.slot);
+    view = domain.objects.view(key.slot);
+  }
+  EXPECT(is_first);  // objects are their thread's own
+  if (view.is_spilled) EXPECT(miniray::runtime::spilled_is_intact(domain, key.slot));
+  std::this_thread::yield();
+  for (std::uint64_t i = 0; i < view.value_bytes(); ++i) EXPECT(view.data[i] == pattern(key.slot));
+  Transaction transaction(domain.lock);
+  EXPECT(domain.objects.unpin(transaction, domain.self(), key.slot));
+}
+
+// More than the heap holds: memory as a put gets it, a look as a get takes it.
+void work_on_large_objects(Domain& domain, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<ObjectKey> mine;
+  for (int i = scaled(4000); i > 0; --i) {
+    EXPECT(domain.ensure_rows(1, 0, 0) == 0);
+    Index slot = kNone;
+    {
+      Transaction transaction(domain.lock);
+      slot = domain.objects.create(transaction, ObjectState::kWriting, 0);
+      if (slot == kNone) continue;
+      EXPECT(domain.objects.hold(transaction, domain.own_entry(), domain.self(), slot));
+    }
+    const std::uint64_t value_bytes = (1000 + random() % 199'000) / 8 * 8;
+    const bool refers = !mine.empty() && random() % 3 == 0;
+    const auto reserved = miniray::runtime::reserve_payload(domain, slot, value_bytes + (refers ? 8 : 0), refers ? 1 : 0, true);
+    if (reserved.result == miniray::runtime::ReserveResult::kInFile) {
+      miniray::runtime::PayloadWindow window;
+      std::memset(window.open(domain, slot), static_cast<int>(pattern(slot)), value_bytes);
+      window.finish(domain, slot);
+    } else {
+      EXPECT(reserved.result == miniray::runtime::ReserveResult::kInHeap);
+      std::memset(domain.objects.payload_for_write(slot), static_cast<int>(pattern(slot)), value_bytes);
+    }
+    {
+      Transaction transaction(domain.lock);
+      if (refers) domain.objects.add_contained(transaction, slot, mine[random() % mine.size()]);
+      (void)domain.objects.seal(transaction, slot, ObjectState::kSealed);
+      mine.push_back(domain.objects.key(slot));
+    }
+    look_at_object(domain, mine[random() % mine.size()]);
+    if (mine.size() > 100 || random() % 4 == 0) {
+      const std::size_t victim = random() % mine.size();
+      drop(domain, mine[victim]);
+      mine[victim] = mine.back();
+      mine.pop_back();
+    }
+  }
+  for (const ObjectKey& key : mine) drop(domain, key);
+}
+
+// Two threads spill at once; a third gives disk space back, as the supervisor does, one at a time.
+void fill_a_small_store(unsigned seed) {
+  Domain domain;
+  miniray::runtime::DomainConfig config;
+  config.object_capacity = 10'000;
+  config.task_capacity = 100;
+  config.heap_bytes = 4 << 20;
+  config.spill_bytes = 64 << 20;
+  EXPECT(!domain.create("miniray_stress-spilling_scheduler", "miniray_stress-spilling_objectstore", config,
+                        miniray::runtime::DomainUsage::kSession, miniray::runtime::ProcessKind::kDriver, true));
+  EXPECT(domain.set_spill_file(miniray::platform::create_anonymous_file(
+             "stress-spill", domain.header().spill.page_count * miniray::store::kPageBytes)) == 0);
+  std::vector<std::thread> threads;
+  std::atomic<bool> ends = false;
+  for (unsigned i = 0; i < 2; ++i) threads.emplace_back([&, i] { work_on_large_objects(domain, seed + i); });
+  std::thread validator([&] {
+    while (!ends.load()) {
+      EXPECT(domain.validate() == nullptr);
+      domain.discard_freed_places();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  ends.store(true);
+  validator.join();
+  EXPECT(domain.validate() == nullptr);
+  EXPECT(domain.heap.used_bytes() == 0 && domain.spill.used_bytes() == 0 && domain.objects.slots.used_count() == 0);
 }
 
 void submit_and_take(Domain& domain, unsigned seed, std::atomic<long>& balance) {
@@ -215,5 +304,6 @@ int main() {
   EXPECT(domain.scheduler.tasks.used_count() == 0);
   domain.detach();
   Domain::unlink(name.c_str(), name.c_str());
+  fill_a_small_store(seed);
   std::printf("ok\n");
 }

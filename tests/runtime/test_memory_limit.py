@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from helpers.small_machines import memory_group
@@ -45,3 +47,41 @@ def test_larger_wish_is_capped_with_a_warning(group, start_program):
     warning = "miniray WARNING object_store_memory=1000000000 (953.7 MiB) is more than the 400.0 MiB of memory"
     assert err.count(warning) == 2
     assert err.count("miniray DEBUG The object store has 320.0 MiB: 80% of the 400.0 MiB") == 2
+
+
+MORE_THAN_THE_GROUP = """
+import numpy as np
+def array(i):
+    return np.random.default_rng(i).integers(0, 256, 10_000_000, np.uint8)
+ray.init(num_cpus=2, object_store_memory=600 << 20, object_spilling_directory=os.environ["SPILL_FOLDER"])
+ray.get([ray.remote(lambda: time.sleep(0.1)).remote() for _ in range(2)])
+first = sorted(pid for pid, *_ in core._processes())
+total = ray.remote(lambda value: int(value.sum(dtype=np.int64)))
+refs, sums = [], []
+for i in range(100):
+    refs.append(ray.put(array(i)) if i % 3 else ray.remote(array).remote(i))
+    if i % 3 == 2: sums += ray.get([total.remote(ref) for ref in refs[-3:]])
+print(core._statistics()["spilled_bytes"] > 500_000_000, core._statistics()["used_bytes"] < 300 << 20)
+print(all((ray.get(ref) == array(i)).all() for i, ref in enumerate(refs)))
+print(sums == [int(array(i).sum(dtype=np.int64)) for i in range(99)])
+print(sorted(pid for pid, *_ in core._processes()) == first, core._validate())
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_store_larger_than_the_group_spills_instead_of_being_killed(start_program, tmp_path):
+    pytest.importorskip("numpy")
+    with memory_group(300 << 20) as prefix:
+        folder = prefix[-1]
+        program = start_program(MORE_THAN_THE_GROUP, prefix=prefix, SPILL_FOLDER=str(tmp_path))
+        assert program.finish() == (0, "True True\nTrue\nTrue\nTrue None\n", "")
+        assert kills_in(folder) == 0
+
+
+def kills_in(folder):
+    for name in ("memory.oom_control", "memory.events"):
+        file = Path(folder, name)
+        if file.exists():
+            return int(dict(line.split() for line in file.read_text().splitlines())["oom_kill"])
+    return None

@@ -128,3 +128,58 @@ def test_store_that_fits_stays_in_shared_memory_without_a_warning(small, start_p
         warnings=True,
     )
     assert program.finish() == (0, "2 5000000\n[]\n", "")
+
+
+# Somebody else's file takes what the store has not reserved yet.
+FILLED_FROM_OUTSIDE = """
+import numpy as np
+def array(i):
+    return np.random.default_rng(i).integers(0, 256, 2_000_000, np.uint8)
+ray.init(num_cpus=2, object_store_memory=24 << 20, **eval(os.environ["OPTIONS"]))
+assert len(os.listdir("/dev/shm")) == 2
+refs = [ray.put(array(i)) for i in range(3)]
+ray.get([total for total in [ray.remote(lambda: 1).remote() for _ in range(20)]])
+with open("/dev/shm/somebody-else", "wb", buffering=0) as file:
+    while True:
+        try:
+            file.write(bytes(4096))
+        except OSError:
+            break
+    file.truncate(file.tell() - int(os.environ["LEFT"]))
+first = sorted(pid for pid, *_ in core._processes())
+full = 0
+for i in range(3, 3 + int(os.environ["COUNT"])):
+    try:
+        ref = ray.put(array(i)) if i % 2 else ray.remote(array).remote(i)
+        ray.get(ref)
+        refs.append(ref)
+    except ray.exceptions.ObjectStoreFullError:
+        full += 1
+print(full, core._statistics()["spilled_bytes"] > 30_000_000, core._validate())
+if not full:
+    print(all((ray.get(ref) == array(i)).all() for i, ref in enumerate(refs)), len(refs))
+os.unlink("/dev/shm/somebody-else")
+print(sorted(pid for pid, *_ in core._processes()) == first, (ray.get(ray.put(array(99))) == array(99)).all())
+ray.shutdown()
+print(os.listdir("/dev/shm"))
+"""
+
+
+# With some room for the tables objects are spilled; without, no place in the file can be noted.
+def test_shared_memory_filled_by_others_means_spilling_and_never_a_bus_error(small, start_program, tmp_path):
+    pytest.importorskip("numpy")
+    options = repr({"object_spilling_directory": str(tmp_path)})
+    program = start_program(FILLED_FROM_OUTSIDE, prefix=small, OPTIONS=options, COUNT="30", LEFT="1500000")
+    assert program.finish() == (0, "0 True None\nTrue 33\nTrue True\n[]\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["{}", "{'object_spilling_limit': 0}"])
+def test_shared_memory_full_to_the_last_page_is_an_error_and_never_a_bus_error(small, start_program, options):
+    pytest.importorskip("numpy")
+    program = start_program(FILLED_FROM_OUTSIDE, prefix=small, OPTIONS=options, COUNT="3", LEFT="0")
+    code, out, err = program.finish()
+    assert (code, err) == (0, "")
+    full, *rest = out.split(" ", 1)
+    assert int(full) == 3
+    assert rest == ["False None\nTrue True\n[]\n"]

@@ -4,12 +4,13 @@ import gc
 import hashlib
 import os
 import random
+import signal
 import subprocess
 
 import pytest
 
 import miniray
-from helpers.programs import pids_of
+from helpers.programs import pids_of, supervisor_pid
 from helpers.states import wait_until
 from miniray import _miniray_core as core
 from miniray.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError
@@ -140,6 +141,25 @@ def test_disk_space_comes_back_with_the_objects(ray):
     assert spilled() == 0
     wait_until(lambda: disk_bytes() == 0, "the disk space comes back")
     assert core._validate() is None
+
+
+def test_new_supervisor_gives_back_what_its_predecessor_had_heard_of(ray):
+    refs = [ray.put(array(i)) for i in range(40)]
+    ray.get(ray.remote(lambda: 1).remote())
+    killed = supervisor_pid()
+    os.kill(killed, signal.SIGSTOP)
+    refs.clear()
+    (doorbell,) = [fd for fd in map(int, os.listdir("/proc/self/fd")) if is_eventfd(fd)]
+    os.read(doorbell, 8)  # as the supervisor would
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: disk_bytes() == 0, "the disk space comes back")
+
+
+def is_eventfd(fd):
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[eventfd]"
+    except OSError:
+        return False
 
 
 def test_small_objects_are_spilled_many_at_a_time(ray):
