@@ -28,9 +28,6 @@
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -192,10 +189,6 @@ std::uint64_t shared_memory_available_bytes() noexcept {
   struct statvfs status{};
   if (statvfs(kSharedMemoryFolder, &status) != 0) return 0;
   return static_cast<std::uint64_t>(status.f_bavail) * static_cast<std::uint64_t>(status.f_frsize);
-}
-
-void populate_for_write(std::byte* address, std::uint64_t size_bytes) noexcept {
-  (void)madvise(address, size_bytes, MADV_POPULATE_WRITE);
 }
 
 bool populate_for_read(const std::byte* address, std::uint64_t size_bytes) noexcept {

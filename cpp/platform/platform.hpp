@@ -117,8 +117,6 @@ enum class Access { kRead, kReadWrite };
 void unmap(std::byte* address, std::uint64_t size_bytes) noexcept;
 // Whole pages of a mapping for writing: a write there ends the process (SIGSEGV) from now on, or no longer. Reading goes on.
 void protect_pages(std::byte* address, std::uint64_t size_bytes, bool forbids_writing) noexcept;
-// Faults whole pages in with one call; best effort.
-void populate_for_write(std::byte* address, std::uint64_t size_bytes) noexcept;
 // Faults in the pages that hold the range. False: the file cannot be read there, and touching it would end the process.
 [[nodiscard]] bool populate_for_read(const std::byte* address, std::uint64_t size_bytes) noexcept;
 

@@ -243,7 +243,7 @@ std::uint64_t Encoder::payload_size() const noexcept {
   return round_up(size, 8) + 8 * references_.size();
 }
 
-void Encoder::write(std::byte* base) {
+void Encoder::write(PayloadMemory& memory) {
   std::uint64_t position = size_;
   for (const Buffer& buffer : buffers_) {
     if (!buffer.is_copied) continue;
@@ -251,7 +251,7 @@ void Encoder::write(std::byte* base) {
     std::memcpy(data_ + buffer.patch, &position, sizeof(position));
     position += static_cast<std::uint64_t>(buffer.view.len);
   }
-  std::memcpy(base, data_, size_);
+  memory.write(0, data_, size_);
   if (buffers_.empty()) return;
   for (const Owned& source : sources_) {
     if (is_store_block(source.get())) seal_block(source.get());
@@ -261,7 +261,7 @@ void Encoder::write(std::byte* base) {
       if (!buffer.is_copied) continue;
       std::uint64_t offset = 0;
       std::memcpy(&offset, data_ + buffer.patch, sizeof(offset));
-      std::memcpy(base + offset, buffer.view.buf, static_cast<std::uint64_t>(buffer.view.len));
+      memory.write(offset, buffer.view.buf, static_cast<std::uint64_t>(buffer.view.len));
     }
   };
   if (position >= kReleaseGilBytes) {

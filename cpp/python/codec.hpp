@@ -41,8 +41,10 @@ class Encoder {
   [[nodiscard]] bool has_buffers() const noexcept { return !buffers_.empty(); }
   [[nodiscard]] std::uint32_t reference_count() const noexcept { return static_cast<std::uint32_t>(references_.size()); }
   [[nodiscard]] std::uint64_t payload_size() const noexcept;  // items, buffers, room for the references
-  // Writes items and buffers; large payloads without the GIL. `base` is the payload's start.
-  void write(std::byte* base);
+  // Writes items and buffers; large payloads without the GIL. Seals the blocks among the sources.
+  void write(PayloadMemory& memory);
+  // The same for a payload that has no buffers.
+  void write_inline(std::byte* payload) const noexcept { std::memcpy(payload, data_, size_); }
   [[nodiscard]] const char* items() const noexcept { return data_; }
 
  private:

@@ -164,9 +164,10 @@ bool complete(Outcome& outcome) {
     const std::uint64_t size = encoder.payload_size();
     if (size <= store::kInlineBytes) continue;
     PayloadMemory memory;
-    if (!memory.reserve(object, size, encoder.reference_count())) return false;
-    encoder.write(memory.base());
-    memory.finish();
+    do {
+      if (!memory.reserve(object, size, encoder.reference_count())) return false;
+      encoder.write(memory);
+    } while (!memory.finish());
   }
   if (const int error = domain.ensure_rows(0, 0, 0); error != 0) return set_system_error(error, "shared memory is full");
   scheduler::Wakes wakes;
@@ -178,7 +179,7 @@ bool complete(Outcome& outcome) {
     const Index next = domain.objects[object].next_result.get();
     if (encoder.payload_size() <= store::kInlineBytes) {
       (void)domain.objects.reserve(transaction, object, encoder.payload_size(), false);
-      encoder.write(domain.objects.payload_for_write(object));
+      encoder.write_inline(domain.objects.payload_for_write(object));
     }
     for (const ObjectKey& reference : encoder.references()) {
       if (transaction.room() < 1024) transaction.commit();

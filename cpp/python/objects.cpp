@@ -342,14 +342,15 @@ Index write_object(Encoder& encoder) {
   const Index slot = create_writing_object();
   if (slot == shm::kNone) return shm::kNone;
   PayloadMemory memory;
-  if (!memory.reserve(slot, encoder.payload_size(), encoder.reference_count())) {
-    discard_writing_object(slot);
-    return shm::kNone;
-  }
+  do {
+    if (!memory.reserve(slot, encoder.payload_size(), encoder.reference_count())) {
+      discard_writing_object(slot);
+      return shm::kNone;
+    }
+    encoder.write(memory);
+  } while (!memory.finish());
   if (records_call_sites) [[unlikely]]
     note_call_site(domain.objects.key(slot));
-  encoder.write(memory.base());
-  memory.finish();
   const std::vector<ObjectKey>& references = encoder.references();
   for (std::size_t position = 0; position < references.size();) {
     Transaction transaction(domain.lock);

@@ -168,21 +168,38 @@ PyObject* raise_lost(ObjectKey key, const char* reason) {
   return nullptr;
 }
 
-bool PayloadMemory::reserve(Index object, std::uint64_t size_bytes, std::uint32_t contained_count, bool may_use_file) {
+bool PayloadMemory::reserve(Index object, std::uint64_t size_bytes, std::uint32_t contained_count) {
+  object_ = object;
+  return reserve({size_bytes, contained_count, true, true, may_grow_});
+}
+
+bool PayloadMemory::reserve_in_heap(Index object, std::uint64_t size_bytes) {
+  object_ = object;
+  return reserve({size_bytes, 0, false, false, true});
+}
+
+bool PayloadMemory::reserve(const runtime::PayloadDemand& demand) {
   using runtime::ReserveResult;
   Domain& domain = session->domain;
-  object_ = object;
+  const Index object = object_;
+  const std::uint64_t size_bytes = demand.size_bytes;
+  is_fresh_ = in_file_ = false;
   runtime::Reservation reservation = runtime::try_reserve_payload(domain, object, size_bytes);
   if (reservation.result == ReserveResult::kFull) {
     flush_releases_now();
     const GilRelease released;
-    reservation = runtime::reserve_payload(domain, object, size_bytes, contained_count, may_use_file);
+    reservation = runtime::reserve_payload(domain, object, demand);
   }
   const char* reason = nullptr;
   switch (reservation.result) {
     case ReserveResult::kInHeap:
       runtime::wait_for_ranges();
       base_ = domain.objects.payload_for_write(object);
+      return true;
+    case ReserveResult::kInFreshHeap:
+      is_fresh_ = true;
+      base_ = nullptr;
+      fresh_.begin(domain, object);
       return true;
     case ReserveResult::kInFile:
       in_file_ = true;
@@ -239,8 +256,20 @@ void discard_writing_object(Index slot) noexcept {
   (void)domain.objects.unhold(transaction, domain.self(), slot);
 }
 
-void PayloadMemory::finish() noexcept {
+void PayloadMemory::write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept {
+  if (is_fresh_) {
+    fresh_.write(position, data, size_bytes);
+  } else {
+    std::memcpy(base_ + position, data, size_bytes);
+  }
+}
+
+bool PayloadMemory::finish() {
   if (in_file_) window_.finish(session->domain, object_);
+  if (!is_fresh_) return true;
+  const GilRelease released;
+  may_grow_ = false;  // if it must be done again
+  return fresh_.finish(session->domain, object_) == 0;
 }
 
 bool require_session() {

@@ -120,16 +120,26 @@ void pin_down(Index slot) noexcept;
 // Memory for a payload that is about to be written: in the heap, or where that is full in the spill file.
 class PayloadMemory {
  public:
-  // Reserved and backed; false with a Python error (full store, full disk) and nothing left behind.
-  bool reserve(Index object, std::uint64_t size_bytes, std::uint32_t contained_count, bool may_use_file = true);
+  // Room for an encoded payload, written by write() and ended by finish(). False with a Python error (full store, full disk) and
+  // nothing left behind.
+  bool reserve(Index object, std::uint64_t size_bytes, std::uint32_t contained_count);
+  // The same for memory that the caller writes at base(): always in the heap.
+  bool reserve_in_heap(Index object, std::uint64_t size_bytes);
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
-  void finish() noexcept;  // the bytes are in place
+  void write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept;  // needs no GIL
+  // The bytes are in place. False: there was no room after all; reserve and write again.
+  [[nodiscard]] bool finish();
 
  private:
   Index object_ = shm::kNone;
   std::byte* base_ = nullptr;
   bool in_file_ = false;
+  bool is_fresh_ = false;
+  bool may_grow_ = true;
+  runtime::FreshWriter fresh_;
   runtime::PayloadWindow window_;
+
+  bool reserve(const runtime::PayloadDemand& demand);
 };
 // A new object in state kWriting, held by this process; kNone with a Python error. Without a payload yet.
 Index create_writing_object();

@@ -111,7 +111,7 @@ PyObject* create_block(PyObject*, PyObject* argument) {
   const Index slot = create_writing_object();
   if (slot == shm::kNone) return nullptr;
   PayloadMemory memory;
-  if (!memory.reserve(slot, size < kSmallestBlock ? kSmallestBlock : size, 0, false)) {
+  if (!memory.reserve_in_heap(slot, size < kSmallestBlock ? kSmallestBlock : size)) {
     discard_writing_object(slot);
     return nullptr;
   }

@@ -436,6 +436,11 @@ int Domain::ensure_rows(std::uint32_t object_count, std::uint32_t task_count, st
 }
 
 int Domain::grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+  const int error = may_grow_heap(offset, size_bytes);
+  return error != 0 ? error : heap.ensure_backed(offset, size_bytes);
+}
+
+int Domain::may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
   // Pages past a control group's limit would not be refused: the kernel would kill somebody. A look costs as much as the growth of some
   // hundred kilobytes, so one is good for a share of what it found.
   const std::uint64_t end = offset + size_bytes;
@@ -449,7 +454,7 @@ int Domain::grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
     }
     growth_credit_.store(static_cast<std::int64_t>(std::min(headroom / 4, kGrowthCreditBytes)) - wanted);
   }
-  return heap.ensure_backed(offset, size_bytes);
+  return 0;
 }
 
 std::uint64_t Domain::trim() noexcept {

@@ -150,6 +150,8 @@ class Domain {
   [[nodiscard]] int ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept;
   // Reserves the pages of a run of the heap, outside the lock, if the machine can spare them. 0, -ENOSPC, -ENOMEM, ...
   [[nodiscard]] int grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+  // Only whether the machine can: 0 or -ENOMEM.
+  [[nodiscard]] int may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
   // Gives pages of emptied tables back to the system; returns how many bytes. The supervisor's work.
   std::uint64_t trim() noexcept;
   void finish_trim_of(ProcessId dead) noexcept;

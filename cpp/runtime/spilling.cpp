@@ -18,6 +18,7 @@ constexpr std::uint64_t kPieceBytes = 4ULL << 20;   // written and summed while 
 constexpr std::int64_t kFreedWaitNs = 2'000'000;    // between two looks at what others free
 constexpr std::uint64_t kStuckNs = 100'000'000;     // without anything freed: who spills may have been stopped
 constexpr std::uint64_t kPatienceNs = 300'000'000;  // for others to free memory, when nothing may be spilled
+constexpr std::uint64_t kFreshBytes = 1ULL << 20;   // smaller payloads are not worth a system call for each buffer
 constexpr int kNoSpace = -28, kNoMemory = -12;      // ENOSPC, ENOMEM: the same numbers everywhere
 
 bool write_victim(Domain& domain, SpillVictim& victim, int& error) noexcept {
@@ -147,16 +148,16 @@ Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size
   return {result == AllocateResult::kDone ? ReserveResult::kInHeap : ReserveResult::kFull};
 }
 
-Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes, std::uint32_t contained_count,
-                            bool may_use_file) noexcept {
+Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& demand) noexcept {
+  const std::uint64_t size_bytes = demand.size_bytes;
   if (size_bytes > domain.heap.capacity_bytes()) {
-    if (!domain.can_spill() || !may_use_file) return {ReserveResult::kTooLarge};
-    return reserve_in_file(domain, object, size_bytes, contained_count);
+    if (!domain.can_spill() || !demand.may_use_file) return {ReserveResult::kTooLarge};
+    return reserve_in_file(domain, object, size_bytes, demand.contained_count);
   }
   const std::uint64_t give_up_at = platform::monotonic_ns() + kPatienceNs;
   std::uint64_t freed_count = ~0ULL;
   std::uint64_t stuck_at = 0;
-  bool may_grow = true;
+  bool may_grow = demand.may_grow;
   int growth_error = 0;
   for (;;) {
     if (const int error = domain.heap.ensure_rows(size_bytes); error != 0) return {ReserveResult::kSystem, error};
@@ -167,8 +168,11 @@ Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_byt
     }
     if (result == AllocateResult::kNeedsBacking) continue;
     if (result == AllocateResult::kDone) {
-      growth_error = domain.objects.is_backed(object) ? 0 : domain.grow_heap(domain.objects[object].offset.get(), size_bytes);
-      if (growth_error == 0) return {ReserveResult::kInHeap};
+      if (domain.objects.is_backed(object)) return {ReserveResult::kInHeap};
+      const std::uint64_t offset = domain.objects[object].offset.get();
+      const bool is_fresh = demand.may_be_fresh && size_bytes >= kFreshBytes;
+      growth_error = is_fresh ? domain.may_grow_heap(offset, size_bytes) : domain.grow_heap(offset, size_bytes);
+      if (growth_error == 0) return {is_fresh ? ReserveResult::kInFreshHeap : ReserveResult::kInHeap};
       {
         Transaction transaction(domain.lock);
         domain.objects.discard_payload(transaction, object);
@@ -186,8 +190,8 @@ Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_byt
     if (domain.can_spill()) {
       room = make_room(domain, size_bytes);
       if (room.result == ReserveResult::kInHeap) continue;
-      if (room.result == ReserveResult::kFull && may_use_file)
-        room = reserve_in_file(domain, object, size_bytes, contained_count);
+      if (room.result == ReserveResult::kFull && demand.may_use_file)
+        room = reserve_in_file(domain, object, size_bytes, demand.contained_count);
       if (room.result == ReserveResult::kInFile || room.result == ReserveResult::kSystem) return room;
     }
     // Full, and the disk too: what others look at or write may go in a moment.
@@ -208,6 +212,26 @@ bool spilled_is_intact(Domain& domain, Index object) noexcept {
     done += piece;
   }
   return sum == place.checksum.get();
+}
+
+void FreshWriter::begin(Domain& domain, Index object) noexcept {
+  file_ = domain.heap_file();
+  start_ = domain.header().heap_file_offset + domain.objects[object].offset.get();
+  error_ = 0;
+}
+
+void FreshWriter::write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept {
+  if (error_ == 0) error_ = platform::write_file(file_, start_ + position, data, size_bytes);
+}
+
+int FreshWriter::finish(Domain& domain, Index object) noexcept {
+  const store::ObjectEntry& entry = domain.objects[object];
+  if (error_ == 0) error_ = domain.heap.ensure_backed(entry.offset.get(), entry.size_bytes.get());
+  if (error_ != 0) {
+    Transaction transaction(domain.lock);
+    domain.objects.discard_payload(transaction, object);
+  }
+  return error_;
 }
 
 std::byte* PayloadWindow::open(Domain& domain, Index object) noexcept {

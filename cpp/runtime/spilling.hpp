@@ -13,12 +13,13 @@ namespace miniray::runtime {
 
 enum class ReserveResult {
   kInHeap,
-  kInFile,    // ObjectTable::view() and SpillPlace say where; PayloadWindow maps it
-  kTooLarge,  // larger than the whole heap, and there is no file for it
-  kFull,      // nothing may be spilled
-  kFileFull,  // the spill file has reached its limit
-  kDiskFull,  // `system_error`
-  kSystem,    // control memory is short: `system_error`
+  kInFreshHeap,  // pages that nobody has touched and that are not reserved: FreshWriter writes them
+  kInFile,       // ObjectTable::view() and SpillPlace say where; PayloadWindow maps it
+  kTooLarge,     // larger than the whole heap, and there is no file for it
+  kFull,         // nothing may be spilled
+  kFileFull,     // the spill file has reached its limit
+  kDiskFull,     // `system_error`
+  kSystem,       // control memory is short: `system_error`
 };
 struct Reservation {
   ReserveResult result;
@@ -27,15 +28,36 @@ struct Reservation {
 
 // Only what takes no system call and no waiting; kFull: call reserve_payload().
 [[nodiscard]] Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes) noexcept;
-// Reserves and backs memory for an object's payload, in the file only with `may_use_file`; on failure the object has none. May write files and wait: without the GIL.
-[[nodiscard]] Reservation reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes, std::uint32_t contained_count,
-                                          bool may_use_file) noexcept;
+struct PayloadDemand {
+  std::uint64_t size_bytes;
+  std::uint32_t contained_count = 0;
+  bool may_use_file = true;   // the spill file, when the heap is full
+  bool may_be_fresh = false;  // kInFreshHeap will do
+  bool may_grow = true;       // the heap
+};
+// Reserves memory for an object's payload and backs it; on failure the object has none. May write files and wait: without the GIL.
+[[nodiscard]] Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& demand) noexcept;
 
 // Writes least recently used objects to the spill file until `wanted_bytes` are free. kInHeap: some are.
 [[nodiscard]] Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) noexcept;
 
 // Whether a spilled payload is what was written; the caller has pinned it. Reads all of it.
 [[nodiscard]] bool spilled_is_intact(Domain& domain, Index object) noexcept;
+
+// Writes a payload into pages that nobody has touched, through the file: the kernel then neither clears nor maps each page before it is
+// written, which takes half of the time. The pages are reserved at the end; until then a full system is an error and never a signal.
+class FreshWriter {
+ public:
+  void begin(Domain& domain, Index object) noexcept;
+  void write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept;
+  // 0, or -errno when there was no room after all: the object has no payload then.
+  [[nodiscard]] int finish(Domain& domain, Index object) noexcept;
+
+ private:
+  platform::Descriptor file_ = -1;
+  std::uint64_t start_ = 0;
+  int error_ = 0;
+};
 
 // A place in the spill file, mapped for writing; its disk space is reserved, so writing cannot fail.
 class PayloadWindow {
