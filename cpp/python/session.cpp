@@ -4,6 +4,7 @@
 #include "python/store_memory.hpp"
 #include "runtime/write_guard.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace miniray::python {
@@ -92,6 +93,15 @@ bool hold_all(const std::vector<ObjectKey>& keys) {
   return true;
 }
 
+namespace {
+
+bool is_verified(Index slot) {
+  const std::vector<Index>& unverified = session->unverified;
+  return std::find(unverified.begin(), unverified.end(), slot) == unverified.end();
+}
+
+}  // namespace
+
 bool PayloadPin::acquire(ObjectKey key, store::PayloadView& view) {
   Domain& domain = session->domain;
   bool is_current = false;
@@ -99,7 +109,7 @@ bool PayloadPin::acquire(ObjectKey key, store::PayloadView& view) {
     ++session->pins[key.slot];  // pinned already: it stays where it is
     slot_ = key.slot;
     view = domain.objects.view(key.slot);
-    return true;
+    return !view.is_spilled || is_verified(key.slot) || verify(key);
   }
   {
     Transaction transaction(domain.lock);
@@ -116,12 +126,18 @@ bool PayloadPin::acquire(ObjectKey key, store::PayloadView& view) {
   slot_ = key.slot;
   session->pins[key.slot] = 1;
   if (view.size_bytes >= kReferredBytes) add_region(view.data, {key, view.value_bytes(), nullptr});
-  if (!view.is_spilled) return true;
+  return !view.is_spilled || verify(key);
+}
+
+bool PayloadPin::verify(ObjectKey key) {
+  session->unverified.push_back(key.slot);
   bool intact = false;
   {
     const GilRelease released;
-    intact = runtime::spilled_is_intact(domain, key.slot);
+    intact = runtime::spilled_is_intact(session->domain, key.slot);
   }
+  std::vector<Index>& unverified = session->unverified;
+  unverified.erase(std::find(unverified.begin(), unverified.end(), key.slot));
   if (intact) return true;
   release();
   (void)raise_lost(key, "damaged");

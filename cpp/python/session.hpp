@@ -54,6 +54,7 @@ struct Session {
   std::unique_ptr<std::uint32_t[]> counts;
   std::unique_ptr<std::uint32_t[]> pins;
   std::uint32_t block_count = 0;   // StoreBlocks alive
+  std::vector<Index> unverified;   // spilled payloads that a thread reads to compare their checksum, without the GIL
   std::vector<Index> read_errors;  // objects in error that were raised here; small, errors are rare
   std::vector<Index> releases;     // objects whose count came to 0 and whose hold bit may still be set
   Index current_task = shm::kNone;
@@ -111,6 +112,7 @@ class PayloadPin {
   void release() noexcept;
 
  private:
+  bool verify(ObjectKey key);  // of a spilled payload; false with a Python error, and released
   Index slot_ = shm::kNone;
 };
 // Counts one more look at a payload that this process has pinned already.

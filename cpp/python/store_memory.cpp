@@ -12,6 +12,7 @@ namespace {
 
 std::map<const std::byte*, StoreRegion> regions;
 
+constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 62;
 constexpr std::uint64_t kSmallestBlock = 64;  // never inline: a view must not point into the control region
 
 struct ViewObject {
@@ -103,8 +104,12 @@ PyObject* block_is_sealed(PyObject* self, void*) { return PyBool_FromLong(as_blo
 
 // _create_block(nbytes): StoreBlock of uninitialized memory.
 PyObject* create_block(PyObject*, PyObject* argument) {
-  const unsigned long long size = PyLong_AsUnsignedLongLong(argument);
-  if (size == static_cast<unsigned long long>(-1) && PyErr_Occurred() != nullptr) return nullptr;
+  unsigned long long size = PyLong_AsUnsignedLongLong(argument);
+  if (size == static_cast<unsigned long long>(-1) && PyErr_Occurred() != nullptr) {
+    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return nullptr;
+    PyErr_Clear();  // too large for any store
+  }
+  if (size > kLargestSize) size = kLargestSize;
   if (!require_session()) return nullptr;
   const SessionUse use;
   Domain& domain = session->domain;

@@ -332,6 +332,8 @@ class ObjectStoreFullError(RayError):
         self.pinned_bytes = pinned_bytes
 
     def _text(self) -> str:
+        if self.args and self.needed_bytes is not None:
+            return super()._text()  # made from the facts already
         parts = [super()._text()] if self.args else []
         if self.needed_bytes is not None or self.needed_for is not None:
             amount = "Room" if self.needed_bytes is None else _format_bytes(self.needed_bytes)
@@ -353,9 +355,9 @@ class OutOfDiskError(RayError):
 
     def _text(self) -> str:
         return super()._text() + (
-            "\nThe object cannot be created because the local object store is full and the disk that it spills to is "
-            "full too. Free space there (df shows it), name a larger disk in init(object_spilling_directory=...), or "
-            "raise init(object_store_memory=...)."
+            "\nThe object cannot be created because the local object store is full, and so is the disk that it spills "
+            "to, or its share of it. Free space there (df shows it), name a larger disk in "
+            "init(object_spilling_directory=...), or raise init(object_spilling_limit=...) or object_store_memory."
         )
 
 

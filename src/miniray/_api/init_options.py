@@ -239,7 +239,8 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         shared_memory_folder=given["_plasma_directory"],
         spill_folder=spill_folder,
         spill_bytes=_spill_bytes(kwargs.get("object_spilling_limit"), spill_folder),
-        spill_required=given["object_spilling_directory"] is not None or bool(kwargs.get("object_spilling_limit")),
+        spill_required=bool(kwargs.get("object_spilling_limit"))
+        or (given["object_spilling_directory"] is not None and kwargs.get("object_spilling_limit") is None),
         temp_folder=temp_folder(given["_temp_dir"]),
         node_name=given["_node_name"],
         object_store_was_given=given["object_store_memory"] is not None,

@@ -182,6 +182,8 @@ def _auto_init() -> None:
     with _lock:
         if core._is_attached():
             return
+        if sys.is_finalizing():
+            raise RaySystemError("The interpreter is ending: no session can be started any more.")
         if not auto_connect_enabled():
             raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
         init(os.environ.get("RAY_ADDRESS"))

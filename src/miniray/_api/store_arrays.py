@@ -73,6 +73,8 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: Literal
     """
     import numpy
 
+    if order not in ("C", "F"):
+        raise ValueError(f"order must be 'C' or 'F', not {order!r}")
     kind = numpy.dtype(dtype)
     if kind.hasobject:
         raise TypeError(f"elements of type {kind} are Python objects, which cannot lie in shared memory")

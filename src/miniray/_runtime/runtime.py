@@ -163,6 +163,11 @@ class Runtime:
 def _open_spill_file(config: SessionConfig) -> int:
     """Return the descriptor of the spill file, -1 for none."""
     if not config.spill_bytes:
+        if config.spill_required:
+            raise ValueError(
+                f"objects cannot be spilled to {config.spill_folder!r}: there is no space for files. Name another folder "
+                "in init(object_spilling_directory=...), or turn spilling off with init(object_spilling_limit=0)."
+            )
         return -1
     try:
         return open_spill_file(config.spill_folder, config.spill_bytes)

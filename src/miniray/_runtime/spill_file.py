@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import tempfile
 from pathlib import Path
@@ -54,7 +55,11 @@ def default_limit_bytes(folder: str) -> int:
         status = os.statvfs(path)
     except OSError:
         return 0
-    return min(int(status.f_bavail * status.f_frsize * DISK_FRACTION), _LARGEST_DEFAULT_BYTES)
+    longest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]  # ulimit -f
+    if longest == resource.RLIM_INFINITY:
+        longest = _LARGEST_DEFAULT_BYTES
+    free = int(status.f_bavail * status.f_frsize * DISK_FRACTION)
+    return max(0, min(free, _LARGEST_DEFAULT_BYTES, longest - 2 * _PAGE_BYTES))
 
 
 def open_spill_file(folder: str, size_bytes: int) -> int:
