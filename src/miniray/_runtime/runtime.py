@@ -165,8 +165,8 @@ def _open_spill_file(config: SessionConfig) -> int:
     if not config.spill_bytes:
         if config.spill_required:
             raise ValueError(
-                f"objects cannot be spilled to {config.spill_folder!r}: there is no space for files. Name another folder "
-                "in init(object_spilling_directory=...), or turn spilling off with init(object_spilling_limit=0)."
+                f"objects cannot be spilled to {config.spill_folder!r}: there is no space for files. Name another "
+                "folder in init(object_spilling_directory=...), or turn spilling off with init(object_spilling_limit=0)."
             )
         return -1
     try:
