@@ -249,9 +249,9 @@ def test_put_of_a_large_array_copies_it_once(ray):
 
 
 def own_bytes():
-    """Return the memory of this process that it shares with nobody."""
+    """Return the memory of this process that is not the store's."""
     with open("/proc/self/smaps_rollup") as file:
-        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith("Anonymous:"))
 
 
 def test_array_larger_than_any_store_is_refused(ray):

@@ -166,7 +166,7 @@ def _open_spill_file(config: SessionConfig) -> int:
         if config.spill_required:
             raise ValueError(
                 f"objects cannot be spilled to {config.spill_folder!r}: there is no space for files. Name another "
-                "folder in init(object_spilling_directory=...), or turn spilling off with init(object_spilling_limit=0)."
+                "folder in init(object_spilling_directory=...), or turn spilling off: init(object_spilling_limit=0)."
             )
         return -1
     try:
