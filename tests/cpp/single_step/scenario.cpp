@@ -154,6 +154,8 @@ std::vector<ObjectKey> submit(World& world, Domain& domain, const Call& call) {
   Transaction::init(entry.attempt, 0);
   Transaction::init(entry.worker, 0);
   Transaction::init(entry.flags, 0);
+  Transaction::init(entry.inline_references, 0);
+  Transaction::init(entry.inline_bytes_used, 0);
   domain.objects.add_reference(transaction, world.function);
   Index previous = kNone;
   for (std::uint32_t i = 0; i < call.result_count; ++i) {
@@ -175,11 +177,9 @@ std::vector<ObjectKey> submit(World& world, Domain& domain, const Call& call) {
       *pairs++ = key.generation;
       domain.objects.add_reference(transaction, key.slot);
     }
-    Transaction::init(entry.inline_references, static_cast<std::uint32_t>(call.dependencies.size()));
+    transaction.set(entry.inline_references, static_cast<std::uint32_t>(call.dependencies.size()));
     Transaction::init(entry.inline_bytes_used, static_cast<std::uint32_t>(8 * call.dependencies.size() + call.argument_bytes));
   } else {
-    Transaction::init(entry.inline_references, 0);
-    Transaction::init(entry.inline_bytes_used, 0);
     (void)domain.objects.seal(transaction, argument, ObjectState::kSealed);
     domain.objects.add_reference(transaction, argument);
     (void)domain.objects.unhold(transaction, domain.self(), argument);
