@@ -87,7 +87,8 @@ std::map<std::uint64_t, std::vector<Place>> resolve(const std::vector<std::uint6
   }
   const std::string command =
       "addr2line -a -i -f -C -e " + shell_quoted(fs::read_symlink("/proc/self/exe")) + " < " + shell_quoted(input);
-  std::FILE* output = popen(command.c_str(), "r");  // NOLINT(cert-env33-c): a tool of the compiler, with our own path
+  std::FILE* output =
+      popen(command.c_str(), "r");  // NOLINT(bugprone-command-processor): a tool of the compiler, with our own path
   EXPECT(output != nullptr);
   std::map<std::uint64_t, std::vector<Place>> found;
   std::vector<Place>* places = nullptr;

@@ -5,13 +5,16 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 
 extern "C" const char __executable_start[];  // NOLINT(readability-identifier-naming): the linker's name
 
@@ -38,42 +41,32 @@ void let_write(int, siginfo_t* info, void*) {
 }
 
 void forbid_writing_to(const Image& image, Told& told) {
-  platform::FileFacts facts{};
-  EXPECT(platform::file_facts(image.control_file(), facts) == 0);
   struct sigaction action{};
   action.sa_sigaction = let_write;
   action.sa_flags = SA_SIGINFO | SA_NODEFER;
   EXPECT(sigaction(SIGSEGV, &action, nullptr) == 0);
   const auto inode = [](int file) {
-    char path[64];
-    char target[128] = {};
-    std::snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", file);
-    unsigned long number = 0;
-    std::FILE* info = std::fopen(path, "r");
-    EXPECT(info != nullptr);
-    while (std::fgets(target, sizeof(target), info) != nullptr) std::sscanf(target, "ino: %lu", &number);
-    std::fclose(info);
-    EXPECT(number != 0);
-    return number;
+    struct stat facts{};
+    EXPECT(fstat(file, &facts) == 0);
+    return static_cast<std::uint64_t>(facts.st_ino);
   };
-  const unsigned long control = inode(image.control_file());
-  const unsigned long heap = inode(image.heap_file());
-  std::FILE* maps = std::fopen("/proc/self/maps", "r");
-  EXPECT(maps != nullptr);
-  char line[512];
-  while (std::fgets(line, sizeof(line), maps) != nullptr) {
-    unsigned long begin = 0;
-    unsigned long end = 0;
-    unsigned long offset = 0;
-    unsigned long found = 0;
-    char rights[8] = {};
-    if (std::sscanf(line, "%lx-%lx %7s %lx %*s %lu", &begin, &end, rights, &offset, &found) != 5) continue;
-    if ((found != control && found != heap) || rights[1] != 'w') continue;
-    EXPECT(told.range_count < 16);
-    const std::uint64_t first = (found == heap ? image.control_bytes() : 0) + offset;
-    told.ranges[told.range_count++] = {begin, end, first / kPage};
+  const std::uint64_t control = inode(image.control_file());
+  const std::uint64_t heap = inode(image.heap_file());
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream words(line);
+    Range range{};
+    std::uint64_t offset = 0;
+    std::uint64_t found = 0;
+    char dash = 0;
+    std::string rights;
+    std::string device;
+    words >> std::hex >> range.begin >> dash >> range.end >> rights >> offset >> device >> std::dec >> found;
+    if (!words || (found != control && found != heap) || rights[1] != 'w') continue;
+    EXPECT(told.range_count < std::size(told.ranges));
+    range.first_page = ((found == heap ? image.control_bytes() : 0) + offset) / kPage;
+    told.ranges[told.range_count++] = range;
   }
-  std::fclose(maps);
   for (std::uint32_t i = 0; i < told.range_count; ++i) {
     const Range& range = told.ranges[i];
     EXPECT(mprotect(reinterpret_cast<void*>(range.begin), range.end - range.begin, PROT_READ) == 0);
