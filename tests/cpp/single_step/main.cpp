@@ -5,8 +5,9 @@
 //             what SIGKILL would leave there. Each distinct state is written into a second domain, repaired by the real recovery, whose
 //             proof of death is real too, because the child has been ended and reaped; then it is judged (judge.hpp).
 // Sections    sections.hpp: every place in the sources where a section begins must have been stepped through, or be excused by name.
-// Modes       MINIRAY_STEP_ALL=1: every state and every state of every repair (hours). MINIRAY_STEP_ONLY=text: scenarios whose names
-//             hold it. --must-fail: for builds of a sabotaged core; the exit status is 0 when failures were found.
+// Modes       MINIRAY_STEP_ALL=1: every state and every state of every repair, but a sample of the repairs of the longest scenarios
+//             (hours). MINIRAY_STEP_ONLY=text: scenarios whose names hold it. --must-fail: for builds of a sabotaged core; the exit
+//             status is 0 when failures were found.
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -93,9 +95,10 @@ void kill_in_repair(const Scenario& scenario, World& world, const Trace& first, 
   const Image image(control_bytes, heap_bytes);
   const Image scratch(control_bytes, heap_bytes);
   const std::size_t count = first.states.size();
-  const std::size_t wanted = run.all ? count : scenario.is_long ? 1 : 2;
+  const std::size_t in_all = scenario.is_long ? std::min<std::size_t>(count, 100) : count;
+  const std::size_t wanted = run.all ? in_all : scenario.is_long ? 1 : 2;
   for (std::size_t sample = 0; sample < wanted; ++sample) {
-    const std::size_t number = run.all ? sample : (2 * sample + 1) * count / (2 * wanted);
+    const std::size_t number = (2 * sample + 1) * count / (2 * wanted);
     restore(image, first.base, first.states[number]);
     const bool steals = image.lock_block().word.load_relaxed() != 0 && sample % 3 == 1;
     Domain rescuer;
@@ -110,7 +113,7 @@ void kill_in_repair(const Scenario& scenario, World& world, const Trace& first, 
     both.push_back(second.process);
     JudgeOptions options;
     options.spill_file = world.spill_file;
-    options.every = run.all ? 1 : 1 + second.states.size() / 60;
+    options.every = 1 + second.states.size() / (!run.all ? 60 : scenario.is_long ? 2000 : second.states.size() + 1);
     Judgement judgement = judge(scratch, second.base, second.states, both, options);
     if (!second.failure.empty()) judgement.failures.push_back({0, second.failure});
     run.counts.repairs += 1;
