@@ -127,6 +127,9 @@ again:
     Transaction::init(entry.attempt, 0);
     Transaction::init(entry.worker, 0);
     Transaction::init(entry.flags, 0);
+    // Told from the start: with very many results the row is committed before it is complete.
+    Transaction::init(entry.inline_references, 0);
+    Transaction::init(entry.inline_bytes_used, 0);
     domain.objects.add_reference(transaction, function.slot);
     Index previous = shm::kNone;
     for (std::uint32_t i = 0; i < self->result_count; ++i) {
@@ -167,11 +170,9 @@ again:
         domain.objects.add_reference(transaction, references[i].slot);
       }
       std::memcpy(entry.inline_bytes + 8 * references.size(), encoder.items(), encoder.inline_size());
-      Transaction::init(entry.inline_references, static_cast<std::uint32_t>(references.size()));
+      transaction.set(entry.inline_references, static_cast<std::uint32_t>(references.size()));
       Transaction::init(entry.inline_bytes_used, static_cast<std::uint32_t>(inline_size));
     } else {
-      Transaction::init(entry.inline_references, 0);
-      Transaction::init(entry.inline_bytes_used, 0);
       (void)domain.objects.seal(transaction, argument_object, store::ObjectState::kSealed);
       domain.objects.add_reference(transaction, argument_object);
       (void)domain.objects.unhold(transaction, domain.self(), argument_object);

@@ -157,7 +157,11 @@ bool complete(Outcome& outcome) {
   Domain& domain = session->domain;
   const Index task = domain.own_entry().lease.get();
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
-  std::size_t position = 0;
+  // A worker that died may have sealed the first of many results (T4); the others are left.
+  std::size_t sealed = entry.result_count.get();
+  for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get())
+    --sealed;
+  std::size_t position = sealed;
   for (Index object = entry.first_result.get(); object != shm::kNone;
        object = domain.objects[object].next_result.get(), ++position) {
     Encoder& encoder = *outcome.values[position];
@@ -172,7 +176,7 @@ bool complete(Outcome& outcome) {
   if (const int error = domain.ensure_rows(0, 0, 0); error != 0) return set_system_error(error, "shared memory is full");
   scheduler::Wakes wakes;
   Transaction transaction(domain.lock);
-  position = 0;
+  position = sealed;
   for (Index object = entry.first_result.get(); object != shm::kNone; ++position) {
     if (transaction.room() < 1024) transaction.commit();
     Encoder& encoder = *outcome.values[position];

@@ -1,5 +1,7 @@
 #include "recovery/dead_process.hpp"
 
+#include <initializer_list>
+
 #include "debug/fault_point.hpp"
 
 namespace miniray::recovery {
@@ -8,6 +10,24 @@ using runtime::Domain;
 using runtime::Transaction;
 using scheduler::Wakes;
 using shm::Index;
+
+namespace {
+
+// Who spins counts in its row and in the sum, and may die between the two, as may a rescuer. While no row has a share both sums are zero,
+// so that is when they are put right. A process adds to its row first and takes from it last: one that begins meanwhile changes the sum
+// after it was read, or after it was set.
+void settle_spinners(Domain& domain) noexcept {
+  for (shm::Atomic<std::uint32_t>* sum : {&domain.header().scheduler.spinners, &domain.header().scheduler.idle_spinners}) {
+    std::uint32_t found = sum->load_ordered();
+    if (found == 0) continue;
+    for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
+      if (domain.processes[slot].spinning.load_ordered() != 0) return;
+    }
+    (void)sum->compare_exchange(found, 0);
+  }
+}
+
+}  // namespace
 
 bool recover_process(Domain& domain, process::ProcessId dead, scheduler::ProcessEnd end) noexcept {
   if (!domain.processes.begin_death(dead)) return false;
@@ -47,6 +67,7 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
   domain.header().scheduler.spinners.fetch_sub_ordered(spinning % process::kSpinsForLease);
   domain.header().scheduler.idle_spinners.fetch_sub_ordered(spinning / process::kSpinsForLease);
   domain.processes.free(dead);
+  settle_spinners(domain);
   domain.wake_everyone();
   return true;
 }

@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint32_t as_word(TaskState state) noexcept { return static_cast<std::uint32_t>(state); }
 constexpr std::uint32_t as_word(WorkerState state) noexcept { return static_cast<std::uint32_t>(state); }
 constexpr std::uint32_t kMinusOne = static_cast<std::uint32_t>(-1);
+constexpr std::uint32_t kRoom = 2048;  // journal entries that the end of a task may need, with room for what follows
 }  // namespace
 
 // --- set-up --------------------------------------------------------------------------------------------------------
@@ -202,6 +203,10 @@ void Scheduler::dependency_met(Transaction& transaction, Index task, Wakes& wake
 
 void Scheduler::seal(Transaction& transaction, Index object, ObjectState state, Wakes& wakes) noexcept {
   ObjectEntry& entry = (*objects_)[object];
+  const Index producer = entry.producer.get();
+  // T4: whoever runs the task again, or fails it, must not make a result that others may have read and dropped already.
+  if (producer != kNone && tasks[producer].first_result.get() == object)
+    transaction.set(tasks[producer].first_result, entry.next_result.get());
   const Index waiters = objects_->seal(transaction, object, state);
   if (waiters == kNone) return;
   transaction.set(entry.waiters, waiters);  // kept until each has been told
@@ -338,9 +343,10 @@ void Scheduler::finish_lease(Transaction& transaction, ProcessId worker, Wakes& 
 void Scheduler::repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
   const Index task = (*processes_)[worker.slot].lease.get();
   TaskEntry& entry = tasks[task];
+  discard_half_made_results(transaction, task);
+  if (transaction.room() < kRoom) transaction.commit();
   if (entry.retries_left.get() != kRetryForever) transaction.add(entry.retries_left, kMinusOne);
   transaction.add(entry.attempt, 1);
-  discard_half_made_results(transaction, task);
   drop_lease(transaction, worker.slot);
   transaction.set(entry.state, as_word(TaskState::kQueued));
   transaction.set(entry.worker, 0);
@@ -393,6 +399,7 @@ bool Scheduler::retire(Transaction& transaction, ProcessId worker) noexcept {
 void Scheduler::discard_half_made_results(Transaction& transaction, Index task) noexcept {
   // Memory given to results that were never sealed, and references counted in them.
   for (Index object = tasks[task].first_result.get(); object != kNone; object = (*objects_)[object].next_result.get()) {
+    if (transaction.room() < 512) transaction.commit();
     objects_->discard_payload(transaction, object);
   }
 }
@@ -411,6 +418,7 @@ void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd
   discard_half_made_results(transaction, task);
   Index object = entry.first_result.get();
   while (object != kNone) {
+    if (transaction.room() < 1024) transaction.commit();
     ObjectEntry& result = (*objects_)[object];
     const Index next = result.next_result.get();
     const std::uint64_t wanted = (sizeof(record) + record.name_bytes + 7) & ~7ULL;
@@ -438,16 +446,23 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
   if (state == WorkerState::kIdle) idle_remove(transaction, worker.slot);
   if (const Index task = entry.lease.get(); task != kNone) {
     TaskEntry& lost = tasks[task];
+    // Results may need several sections: the lease stays until they are dealt with, so that a rescuer who dies is followed by the next.
+    const bool is_made = lost.first_result.get() == kNone && lost.result_count.get() != 0;
+    const bool tries_again = !is_made && lost.retries_left.get() != 0;
+    if (tries_again) {
+      discard_half_made_results(transaction, task);
+    } else if (!is_made) {
+      fail_with_crash(transaction, task, end, wakes);
+    }
+    if (transaction.room() < kRoom) transaction.commit();
     drop_lease(transaction, worker.slot);
-    if (lost.retries_left.get() != 0) {
+    if (tries_again) {
       if (lost.retries_left.get() != kRetryForever) transaction.add(lost.retries_left, kMinusOne);
       transaction.add(lost.attempt, 1);
-      discard_half_made_results(transaction, task);
       transaction.set(lost.state, as_word(TaskState::kQueued));
       transaction.set(lost.worker, 0);
       queue_push(transaction, task, true);
     } else {
-      fail_with_crash(transaction, task, end, wakes);
       end_task(transaction, task);
     }
   }

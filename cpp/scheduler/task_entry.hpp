@@ -5,6 +5,8 @@
 //             T2 a task holds one reference on its function, its argument object, each reference in its inline arguments, until
 //                it ends.
 //             T3 kLeased names the worker (slot + generation), and that worker's row names the task.
+//             T4 the chain from first_result holds the results that are still to be made: one that is sealed has left it, in the same
+//                section. None left and a result_count: the task has done its work.
 // Moves       free -> waiting -> queued -> leased -> free; leased -> queued when the worker died or the call is to be tried
 //             again.
 #pragma once
@@ -30,8 +32,8 @@ struct alignas(64) TaskEntry {
   Cell<std::uint32_t> dependencies;
   Cell<Index> function;  // object
   Cell<std::uint32_t> function_generation;
-  Cell<Index> arguments;  // object; kNone: inline
-  Cell<Index> first_result;
+  Cell<Index> arguments;     // object; kNone: inline
+  Cell<Index> first_result;  // of those not sealed yet (T4)
   Cell<std::uint32_t> result_count;
   Cell<Index> shape;
   Cell<std::uint32_t> retries_left;  // kRetryForever: no limit

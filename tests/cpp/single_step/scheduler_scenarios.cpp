@@ -1,0 +1,227 @@
+// Calls, workers, waits: what happens between a call and its result.
+#include <atomic>
+
+#include "scenario.hpp"
+
+namespace single_step {
+
+namespace runtime = miniray::runtime;
+namespace scheduler = miniray::scheduler;
+
+namespace {
+
+void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
+  Wakes wakes;
+  Transaction transaction(domain.lock);
+  work(transaction, wakes);
+  transaction.close();
+  domain.perform(wakes);
+}
+
+// The victim as a worker with a task of `call`, of which it has `more` queued.
+void lease_to_victim(World& world, const Call& call, int more) {
+  for (int i = 0; i <= more; ++i) {
+    for (const ObjectKey key : submit(world, world.driver, call)) world.keys.push_back(key);
+  }
+  start_worker(world.victim);
+  EXPECT(world.victim.own_entry().lease.get() != kNone);
+}
+
+void one_processor(World& world) { set_processors(world, 1); }
+
+void add_calls(std::vector<Scenario>& list) {
+  list.push_back({.name = "call: to an idle worker",
+                  .prepare = [](World& world) { one_processor(world), start_worker(world.join()); },
+                  .operate = [](World& world) { (void)submit(world, world.victim, {.result_count = 2}); }});
+  list.push_back({.name = "call: queued",
+                  .prepare = [](World& world) { one_processor(world), (void)submit(world, world.driver, {}); },
+                  .operate = [](World& world) { (void)submit(world, world.victim, {.argument_bytes = 400}); }});
+  list.push_back({.name = "call: waits for results of others",
+                  .prepare =
+                      [](World& world) {
+                        one_processor(world);
+                        world.keys = submit(world, world.driver, {.result_count = 2});
+                        world.keys.push_back(put(world.driver, 100));
+                      },
+                  .operate = [](World& world) { (void)submit(world, world.victim, {.dependencies = world.keys}); }});
+  list.push_back({.name = "a shape nobody asked for before", .prepare = one_processor, .operate = [](World& world) {
+                    change(world.victim, [&](Transaction& transaction, Wakes&) {
+                      const scheduler::Demand demands[] = {{scheduler::kCpu, 0, 1}, {1, 0, 0}};
+                      EXPECT(world.victim.scheduler.find_shape(transaction, demands, 2) != kNone);
+                    });
+                  }});
+}
+
+void add_workers(std::vector<Scenario>& list) {
+  list.push_back({.name = "worker: begins, tasks are queued",
+                  .prepare = [](World& world) { set_processors(world, 2), (void)submit(world, world.driver, {}); },
+                  .operate = [](World& world) { start_worker(world.victim); }});
+  list.push_back({.name = "worker: ends a task, none is queued",
+                  .prepare = one_processor,
+                  .before = [](World& world) { lease_to_victim(world, {.result_count = 2}, 0); },
+                  .operate = [](World& world) { finish_task(world.victim); }});
+  list.push_back({.name = "worker: ends a task, the next is alike",
+                  .prepare = one_processor,
+                  .before = [](World& world) { lease_to_victim(world, {}, 2); },
+                  .operate = [](World& world) { finish_task(world.victim); }});
+  list.push_back({.name = "worker: ends a task, the next are of another shape",
+                  .prepare = [](World& world) { one_processor(world), (void)world.join(); },
+                  .before =
+                      [](World& world) {
+                        lease_to_victim(world, {}, 0);
+                        start_worker(world.others[0]);
+                        change(world.driver, [&](Transaction& transaction, Wakes&) {
+                          const scheduler::Demand demand{scheduler::kCpu, 0, scheduler::kResourceUnit / 2};
+                          world.shape = world.driver.scheduler.find_shape(transaction, &demand, 1);
+                        });
+                        for (int i = 0; i < 2; ++i) (void)submit(world, world.driver, {});
+                      },
+                  .operate = [](World& world) { finish_task(world.victim); }});
+  list.push_back({.name = "worker: ends a task whose arguments nobody else keeps",
+                  .prepare = one_processor,
+                  .before =
+                      [](World& world) {
+                        const ObjectKey key = put(world.driver, 300);
+                        lease_to_victim(world, {.dependencies = {key}, .argument_bytes = 400}, 0);
+                        drop(world.driver, key);
+                      },
+                  .operate = [](World& world) { finish_task(world.victim); }});
+  list.push_back({.name = "worker: the call is to be tried again",
+                  .prepare = one_processor,
+                  .before =
+                      [](World& world) {
+                        lease_to_victim(world, {.retries = 3}, 1);
+                        Transaction transaction(world.victim.lock);
+                        const Index task = world.victim.own_entry().lease.get();
+                        const Index result = world.victim.scheduler.tasks[task].first_result.get();
+                        (void)world.victim.objects.reserve(transaction, result, 300, false);
+                      },
+                  .operate =
+                      [](World& world) {
+                        change(world.victim, [&](Transaction& transaction, Wakes& wakes) {
+                          world.victim.scheduler.repeat_lease(transaction, world.victim.self(), wakes);
+                        });
+                      }});
+  list.push_back({.name = "worker: blocks and goes on",
+                  .prepare = [](World& world) { one_processor(world), (void)world.join(); },
+                  .before =
+                      [](World& world) {
+                        lease_to_victim(world, {}, 1);
+                        start_worker(world.others[0]);
+                      },
+                  .operate =
+                      [](World& world) {
+                        change(world.victim, [&](Transaction& transaction, Wakes& wakes) {
+                          world.victim.scheduler.begin_blocked(transaction, world.victim.self(), wakes);
+                        });
+                        change(world.victim, [&](Transaction& transaction, Wakes&) {
+                          world.victim.scheduler.end_blocked(transaction, world.victim.self());
+                        });
+                      }});
+  list.push_back({.name = "worker: leaves, its lease goes back",
+                  .prepare = one_processor,
+                  .before = [](World& world) { lease_to_victim(world, {}, 1); },
+                  .operate =
+                      [](World& world) {
+                        change(world.victim, [&](Transaction& transaction, Wakes& wakes) {
+                          world.victim.scheduler.return_lease(transaction, world.victim.self());
+                          EXPECT(world.victim.scheduler.retire(transaction, world.victim.self()));
+                          world.victim.scheduler.dispatch(transaction, wakes);
+                        });
+                        EXPECT(runtime::wait_for_lease(world.victim, 1, 0, 0) != runtime::WaitOutcome::kReady);
+                      }});
+  list.push_back({.name = "worker: finds its lease",
+                  .prepare = one_processor,
+                  .before = [](World& world) { lease_to_victim(world, {}, 0); },
+                  .operate =
+                      [](World& world) {
+                        EXPECT(runtime::wait_for_lease(world.victim, 8, 1000, platform::kForever) ==
+                               runtime::WaitOutcome::kReady);
+                      }});
+}
+
+// One object that many wait for: a thread of the driver `threads` times, and tasks.
+void add_waiters(World& world, int nodes, int tasks) {
+  Domain& domain = world.driver;
+  EXPECT(domain.ensure_rows(1, 1, static_cast<std::uint32_t>(nodes)) == 0);
+  Transaction transaction(domain.lock);
+  const Index group = domain.waits.create_group(transaction, domain.self(), true);
+  EXPECT(group != kNone);
+  transaction.set(domain.waits.groups[group].remaining, static_cast<std::uint32_t>(nodes));
+  for (int i = 0; i < nodes; ++i) {
+    if (transaction.room() < 64) transaction.commit();
+    EXPECT(domain.waits.add_to_group(transaction, domain.objects, group, world.keys[0].slot));
+  }
+  transaction.close();
+  for (int i = 0; i < tasks; ++i) (void)submit(world, domain, {.dependencies = {world.keys[0]}});
+}
+
+void has_many_waiters(DomainConfig& config) { config.object_capacity = 1600; }
+
+void add_waits(std::vector<Scenario>& list) {
+  const auto wait = [](World& world, std::size_t needed, bool fails_fast) {
+    runtime::ObjectWait waiting(world.victim);
+    bool no_room = false;
+    const bool done = waiting.begin(world.keys.data(), world.keys.size(), needed, fails_fast, no_room);
+    EXPECT(!no_room);
+    const std::atomic<bool> ends = true;
+    if (!done) (void)waiting.sleep(platform::kForever, ends);
+    waiting.end();
+  };
+  list.push_back(
+      {.name = "wait: for results, given up",
+       .prepare = [](World& world) { one_processor(world), world.keys = submit(world, world.driver, {.result_count = 3}); },
+       .operate = [wait](World& world) { wait(world, 3, true); }});
+  list.push_back({.name = "wait: what is there is enough",
+                  .prepare =
+                      [](World& world) {
+                        one_processor(world);
+                        world.keys = submit(world, world.driver, {.result_count = 2});
+                        world.keys.push_back(put(world.driver, 10));
+                      },
+                  .operate = [wait](World& world) { wait(world, 1, false); }});
+  for (const bool fails : {false, true}) {
+    list.push_back({.name = fails ? "wait: an error wakes who waits" : "wait: a result wakes who waits",
+                    .prepare =
+                        [](World& world) {
+                          set_processors(world, 2);
+                          world.keys = submit(world, world.driver, {.result_count = 1});
+                          add_waiters(world, 3, 2);
+                        },
+                    .before = [](World& world) { start_worker(world.victim); },
+                    .operate =
+                        [fails](World& world) {
+                          Wakes wakes;
+                          Domain& domain = world.victim;
+                          Transaction transaction(domain.lock);
+                          seal_results(domain, transaction, wakes, 16, fails ? ObjectState::kError : ObjectState::kSealed);
+                          domain.scheduler.finish_lease(transaction, domain.self(), wakes);
+                          transaction.close();
+                          domain.perform(wakes);
+                        }});
+  }
+  for (const bool has_tasks : {true, false}) {
+    list.push_back({.name = has_tasks ? "wait: thousands are told in several sections"
+                                      : "wait: thousands are told in several sections, and drop the result",
+                    .prepare =
+                        [has_tasks](World& world) {
+                          set_processors(world, 2);
+                          world.keys = submit(world, world.driver, {.retries = 5});
+                          add_waiters(world, 2100, has_tasks ? 3 : 0);
+                        },
+                    .before = [](World& world) { start_worker(world.victim); },
+                    .operate = [](World& world) { finish_task(world.victim); },
+                    .configure = has_many_waiters,
+                    .is_long = true});
+  }
+}
+
+}  // namespace
+
+void add_scheduler_scenarios(std::vector<Scenario>& list) {
+  add_calls(list);
+  add_workers(list);
+  add_waits(list);
+}
+
+}  // namespace single_step
