@@ -176,7 +176,7 @@ class World {
     check();
     EXPECT(objects_.empty() && self().objects.slots.used_count() == 0);
     EXPECT(self().heap.used_bytes() == 0 && self().spill.used_bytes() == 0);
-    self().discard_freed_places();
+    self().discard_freed_places(0xFFFFFFFF);
     EXPECT_VALID(self());
     for (auto& domain : domains_) domain->detach();
   }

@@ -92,7 +92,7 @@ void stopped_process_keeps_nobody_from_spilling() {
   }
   EXPECT(count == 1);  // and now it does not run
   const Index slot = create(pair.one);
-  EXPECT(miniray::runtime::reserve_payload(pair.one, slot, 8 * kPage, 0, false).result == ReserveResult::kInHeap);
+  EXPECT((miniray::runtime::reserve_payload(pair.one, slot, {8 * kPage, 0, false}).result == ReserveResult::kInHeap));
   EXPECT_VALID(pair.one);
   Transaction transaction(pair.other.lock);
   (void)pair.other.objects.end_spill(transaction, pair.other.own_entry(), victim[0]);
@@ -106,7 +106,7 @@ void objects_whose_references_find_no_room_do_not_spin_for_ever() {
   for (Index slot = 0; (slot = make(pair.one, 5 * kPage - 8, 1, target)) != kNone;) made.push_back(slot);
   EXPECT(pair.one.heap.capacity_bytes() - pair.one.heap.used_bytes() < 4 * kPage);  // not even a slab
   const Index slot = create(pair.one);
-  const Reservation room = miniray::runtime::reserve_payload(pair.one, slot, 4 * kPage, 0, false);
+  const Reservation room = miniray::runtime::reserve_payload(pair.one, slot, {4 * kPage, 0, false});
   EXPECT(room.result == ReserveResult::kInHeap || room.result == ReserveResult::kFull);
   EXPECT_VALID(pair.one);
 }

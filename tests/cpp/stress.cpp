@@ -131,7 +131,7 @@ void work_on_large_objects(Domain& domain, unsigned seed) {
     }
     const std::uint64_t value_bytes = (1000 + random() % 199'000) / 8 * 8;
     const bool refers = !mine.empty() && random() % 3 == 0;
-    const auto reserved = miniray::runtime::reserve_payload(domain, slot, value_bytes + (refers ? 8 : 0), refers ? 1 : 0, true);
+    const auto reserved = miniray::runtime::reserve_payload(domain, slot, {value_bytes + (refers ? 8 : 0), refers ? 1U : 0U});
     if (reserved.result == miniray::runtime::ReserveResult::kInFile) {
       miniray::runtime::PayloadWindow window;
       std::memset(window.open(domain, slot), static_cast<int>(pattern(slot)), value_bytes);
@@ -175,7 +175,7 @@ void fill_a_small_store(unsigned seed) {
   std::thread validator([&] {
     while (!ends.load()) {
       EXPECT(domain.validate() == nullptr);
-      domain.discard_freed_places();
+      domain.discard_freed_places(0xFFFFFFFF);
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   });

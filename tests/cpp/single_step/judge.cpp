@@ -123,7 +123,7 @@ std::string everybody_leaves(Domain& domain) {
     more = domain.objects.evict_one(transaction);
   }
   domain.reclaim();
-  domain.discard_freed_places();
+  domain.discard_freed_places(0xFFFFFFFF);
   return what_is_left(domain);
 }
 

@@ -41,6 +41,7 @@ constexpr Excuse kExcuses[] = {
     {"bindings/scheduler.cpp register_worker", "calls WorkerRegistry once, as `registry` does"},
     {"python/caller.cpp call", "needs Python; scenario.cpp submit() does the same in the same order"},
     {"python/executor.cpp complete", "needs Python; scenario.cpp finish_task() does the same in the same order"},
+    {"python/executor.cpp drop_results", kCombines},
     {"python/executor.cpp run_task", kCombines},
     {"python/executor.cpp run_worker", kCombines},
     {"python/object_ref.cpp rebuild", kCombines},

@@ -27,7 +27,7 @@ void pin(Domain& domain, ObjectKey key) {
 void reserve_and_seal(World& world) {
   Domain& domain = world.victim;
   const Index slot = begin_object(domain, 0);
-  const runtime::Reservation found = runtime::reserve_payload(domain, slot, 12 * kPage, 0, true);
+  const runtime::Reservation found = runtime::reserve_payload(domain, slot, {12 * kPage});
   if (found.result == ReserveResult::kInFile) {
     runtime::PayloadWindow window;
     std::byte* payload = window.open(domain, slot);
@@ -85,7 +85,7 @@ void add_spill_scenarios(std::vector<Scenario>& list) {
                   .operate =
                       [](World& world) {
                         for (const ObjectKey key : world.keys) drop(world.victim, key);
-                        world.victim.discard_freed_places();
+                        world.victim.discard_freed_places(0xFFFFFFFF);
                       },
                   .configure = spills});
   list.push_back({.name = "reserve: others' objects are spilled first",
@@ -130,11 +130,24 @@ void add_spill_scenarios(std::vector<Scenario>& list) {
                   .operate =
                       [](World& world) {
                         const Index slot = begin_object(world.victim, 0);
-                        EXPECT(runtime::reserve_payload(world.victim, slot, 12 * kPage, 0, true).result ==
-                               ReserveResult::kDiskFull);
+                        EXPECT((runtime::reserve_payload(world.victim, slot, {12 * kPage}).result == ReserveResult::kDiskFull));
                       },
                   .configure = spills,
                   .is_long = true});
+  list.push_back({.name = "write through the file: no room after all",
+                  .prepare = [](World&) {},
+                  .operate =
+                      [](World& world) {
+                        Domain& domain = world.victim;
+                        const Index slot = begin_object(domain, 0);
+                        EXPECT(runtime::try_reserve_payload(domain, slot, 64).result == ReserveResult::kInHeap ||
+                               (runtime::reserve_payload(domain, slot, {2 * kPage}).result == ReserveResult::kInHeap));
+                        runtime::FreshWriter writer;
+                        writer.begin(domain, slot);
+                        writer.write(std::uint64_t{1} << 63, &domain, 8);  // no file is that long
+                        EXPECT(writer.finish(domain, slot) != 0);
+                      },
+                  .configure = spills});
   list.push_back({.name = "reserve in the file: no place",
                   .prepare =
                       [](World& world) {
