@@ -126,7 +126,7 @@ again:
     Transaction::init(entry.retries_left, self->retries);
     Transaction::init(entry.attempt, 0);
     Transaction::init(entry.worker, 0);
-    Transaction::init(entry.flags, 0);
+    Transaction::init(entry.flags, self->retries != 0 ? scheduler::kRetriable : 0);
     domain.objects.add_reference(transaction, function.slot);
     Index previous = shm::kNone;
     for (std::uint32_t i = 0; i < self->result_count; ++i) {

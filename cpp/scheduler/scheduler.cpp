@@ -135,7 +135,7 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
     const Index worker = header_->idle_head.get();
     if (worker != kNone) {
       idle_remove(transaction, worker);
-      lease(transaction, task, worker);
+      lease(transaction, task, worker, wakes);
       wakes.add_worker(worker);
       return;
     }
@@ -157,7 +157,7 @@ void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) noexcept {
     const Index task = shape(index).head.get();
     queue_pop(transaction, index);
     idle_remove(transaction, worker);
-    lease(transaction, task, worker);
+    lease(transaction, task, worker, wakes);
     wakes.add_worker(worker);
   }
 }
@@ -278,7 +278,7 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) noexcept {
   transaction.add(header_->idle_count, kMinusOne);
 }
 
-void Scheduler::lease(Transaction& transaction, Index task, Index worker) noexcept {
+void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept {
   TaskEntry& entry = tasks[task];
   ProcessEntry& holder = (*processes_)[worker];
   charge(transaction, entry.shape.get(), -1, false);
@@ -287,6 +287,10 @@ void Scheduler::lease(Transaction& transaction, Index task, Index worker) noexce
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
   transaction.set(holder.lease, task);
+  if (header_->memory_watch_sleeps.get() != 0) [[unlikely]] {
+    transaction.set(header_->memory_watch_sleeps, 0);
+    wakes.doorbell = true;
+  }
 }
 
 void Scheduler::drop_lease(Transaction& transaction, Index worker) noexcept {
@@ -399,15 +403,9 @@ void Scheduler::discard_half_made_results(Transaction& transaction, Index task) 
 
 void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept {
   TaskEntry& entry = tasks[task];
-  CrashRecord record{kCrashFormat, {}, end.pid, end.status, entry.attempt.get() + 1, 0, 0};
+  CrashRecord record{kCrashFormat, end.cause, {}, end.pid, end.status, entry.attempt.get() + 1, 0, end.note};
   char name[96] = {};
-  if (entry.function.get() != kNone) {
-    const store::PayloadView function = objects_->view(entry.function.get());
-    std::uint32_t length = 0;
-    std::memcpy(&length, function.data + 4, sizeof(length));
-    record.name_bytes = length < sizeof(name) ? length : static_cast<std::uint32_t>(sizeof(name));
-    std::memcpy(name, function.data + 8, record.name_bytes);
-  }
+  record.name_bytes = static_cast<std::uint32_t>(copy_name(task, name, sizeof(name)));
   discard_half_made_results(transaction, task);
   Index object = entry.first_result.get();
   while (object != kNone) {
@@ -430,6 +428,52 @@ void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd
   }
 }
 
+std::size_t Scheduler::copy_name(Index task, char* name, std::size_t room) const noexcept {
+  const Index object = tasks[task].function.get();
+  if (object == kNone) return 0;
+  const store::PayloadView function = objects_->view(object);
+  std::uint32_t length = 0;
+  std::memcpy(&length, function.data + 4, sizeof(length));
+  const std::size_t copied = length < room ? length : room;
+  std::memcpy(name, function.data + 8, copied);
+  return copied;
+}
+
+// Takes one of the task's retries, if there is one for that cause.
+bool Scheduler::try_repeat_after_death(Transaction& transaction, Index task, DeathCause cause) noexcept {
+  TaskEntry& entry = tasks[task];
+  if (cause == DeathCause::kMemoryForGood) return false;
+  if (cause == DeathCause::kMemory) {
+    if (!may_repeat_for_memory(entry)) return false;
+    if (header_->memory_retries.get() != kRetryForever) transaction.add(entry.flags, kMemoryEnd);
+    return true;
+  }
+  const std::uint32_t left = entry.retries_left.get();
+  if (left == 0) return false;
+  if (left != kRetryForever) transaction.set(entry.retries_left, left - 1);
+  return true;
+}
+
+bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
+                                   Wakes& wakes) noexcept {
+  finish_notifications(transaction, wakes);
+  if (header_->idle_count.get() != 0 || header_->running_count.get() != 0) return false;
+  const Index index = best_shape();
+  if (index == kNone) return false;
+  const Index task = shape(index).head.get();
+  if (tasks[task].sequence.get() > last_sequence) return false;
+  queue_pop(transaction, index);
+  fail_with_crash(transaction, task, end, wakes);
+  end_task(transaction, task);
+  return true;
+}
+
+bool Scheduler::let_memory_watch_sleep(Transaction& transaction) noexcept {
+  if (header_->idle_count.get() != header_->worker_count.get()) return false;
+  transaction.set(header_->memory_watch_sleeps, 1);
+  return true;
+}
+
 void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept {
   finish_notifications(transaction, wakes);
   ProcessEntry& entry = (*processes_)[worker.slot];
@@ -439,8 +483,7 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
   if (const Index task = entry.lease.get(); task != kNone) {
     TaskEntry& lost = tasks[task];
     drop_lease(transaction, worker.slot);
-    if (lost.retries_left.get() != 0) {
-      if (lost.retries_left.get() != kRetryForever) transaction.add(lost.retries_left, kMinusOne);
+    if (try_repeat_after_death(transaction, task, end.cause)) {
       transaction.add(lost.attempt, 1);
       discard_half_made_results(transaction, task);
       transaction.set(lost.state, as_word(TaskState::kQueued));

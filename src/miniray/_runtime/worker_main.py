@@ -100,5 +100,8 @@ def main(config: dict[str, Any], stdout_fd: int, stderr_fd: int) -> None:
     code = 1
     try:
         code = run(config, stdout_fd, stderr_fd)
+    except BaseException:  # before the first task: the driver shows it, and keeps it for the error of the calls that wait
+        traceback.print_exc()
+        _flush_output()
     finally:
         os._exit(code)
