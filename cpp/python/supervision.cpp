@@ -152,7 +152,30 @@ PyObject* set_memory_retries(PyObject*, PyObject* count) {
   Py_RETURN_NONE;
 }
 
+// _set_life(descriptor): a worker says by which descriptor it holds the pipe that tells of its exec.
+PyObject* set_life(PyObject*, PyObject* descriptor) {
+  const long value = PyLong_AsLong(descriptor);
+  if ((value == -1 && PyErr_Occurred() != nullptr) || !require_session()) return nullptr;
+  session->domain.own_entry().life.store_ordered(static_cast<std::uint32_t>(value + 1));
+  Py_RETURN_NONE;
+}
+
+// _life_of(pid): what that worker said; -1 when it has not.
+PyObject* life_of(PyObject*, PyObject* number) {
+  const long pid = PyLong_AsLong(number);
+  if ((pid == -1 && PyErr_Occurred() != nullptr) || !require_session()) return nullptr;
+  const process::ProcessTable& processes = session->domain.processes;
+  for (Index slot = 1; slot < processes.high_water(); ++slot) {
+    const auto identity = processes.identity(slot);
+    if (identity.state == process::ProcessState::kLive && identity.number == pid)
+      return PyLong_FromLong(static_cast<long>(processes[slot].life.load_ordered()) - 1);
+  }
+  return PyLong_FromLong(-1);
+}
+
 PyMethodDef methods[] = {
+    {"_set_life", set_life, METH_O, nullptr},
+    {"_life_of", life_of, METH_O, nullptr},
     {"_workers_needed", workers_needed, METH_NOARGS, nullptr},
     {"_recover", recover, METH_VARARGS, nullptr},
     {"_sweep", sweep, METH_NOARGS, nullptr},

@@ -76,7 +76,6 @@ class Monitor:
         self._log_to_driver = log_to_driver
         self._poll = select.epoll()  # other threads add descriptors while one waits
         self._sources: dict[int, OutputSource] = {}
-        self._lives: dict[int, int] = {}  # worker -> its descriptor of the pipe that tells of exec, for the next supervisor
         self._sources_lock = threading.Lock()
         self._hear_lock = threading.Lock()
         self._deputy: Deputy | None = None
@@ -118,10 +117,9 @@ class Monitor:
             raise
         inherited = {"socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd, "spill_fd": self._spill_fd}
         fds = [*inherited.values(), *(self._config["segment_fds"] or ())]
-        self._lives = {pid: number for pid, number in self._lives.items() if os.path.exists(f"/proc/{pid}")}
         try:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, json.dumps({**self._config, **inherited, "lives": self._lives})],
+                [sys.executable, "-c", _COMMAND, json.dumps({**self._config, **inherited})],
                 stdin=subprocess.DEVNULL,
                 stderr=error_write,
                 pass_fds=[fd for fd in fds if fd >= 0],
@@ -186,9 +184,8 @@ class Monitor:
                 self._ready = True
                 self._failed_starts = 0.0
                 return True
-            pid, _, life_number = message.decode().partition(" ")
+            pid = message.decode()
             if len(fds) == 2:
-                self._lives[int(pid)] = int(life_number)
                 for fd, target in zip(fds, ("stdout", "stderr"), strict=True):
                     os.set_inheritable(fd, False)
                     self._add_source(OutputSource(fd, int(pid), target, self._log_to_driver))

@@ -4,7 +4,7 @@
 #             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, pidfd and pipe of each worker. Three
 #                timeouts: a second after tables emptied, a second after a worker was refused by the system, and the
 #                refresh time of the memory monitor while a worker has a task.
-#             V3 all it knows can be found again in shared memory or from the driver: a new supervisor adopts the living
+#             V3 all it knows can be found again in shared memory or from the kernel: a new supervisor adopts the living
 #                workers.
 #             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits: then
 #                one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
@@ -81,11 +81,10 @@ class Supervisor:
     def run(self) -> None:
         """Serve until the driver ends or says so."""
         core._sweep()
-        lives: dict[str, int] = self._config["lives"]
         for pid, kind, _, _ in core._processes():
             if kind == _KIND_WORKER:
                 try:
-                    self._adopt(pid, lives.get(str(pid)))
+                    self._adopt(pid, core._life_of(pid))
                 except ProcessLookupError:  # it ended just now
                     core._recover(pid, UNKNOWN_END)
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
@@ -124,10 +123,10 @@ class Supervisor:
         worker = self._workers.get(pid)
         return None if worker is None else worker.pidfd
 
-    def _adopt(self, pid: int, life_number: int | None) -> None:
-        life_fd = None if life_number is None else reopen_life(pid, life_number)
-        worker = self._watch(pid, -1 if life_fd is None else life_fd, is_child=False)
-        if life_number is not None and life_fd is None:  # it lost its pipe while there was no supervisor
+    def _adopt(self, pid: int, life_number: int) -> None:
+        life_fd = reopen_life(pid, life_number) if life_number >= 0 else -1
+        worker = self._watch(pid, life_fd, is_child=False)
+        if life_number >= 0 and life_fd < 0:  # it lost its pipe while there was no supervisor
             self._lose(worker)
 
     def _watch(self, pid: int, life_fd: int, is_child: bool) -> Worker:
@@ -251,7 +250,7 @@ class Supervisor:
                 for fd in (out_read, err_read, life_read, self._driver_fd, *self._by_fd):
                     os.close(fd)
                 self._socket.close()
-                worker_main.main(self._config, out_write, err_write)
+                worker_main.main(self._config, out_write, err_write, life_write)
             try:
                 self._watch(pid, os.dup(life_read), is_child=True)
             except OSError:
@@ -259,7 +258,7 @@ class Supervisor:
                 core._recover(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                 raise
             with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
-                socket.send_fds(self._socket, [f"{pid} {life_write}".encode()], [out_read, err_read])
+                socket.send_fds(self._socket, [str(pid).encode()], [out_read, err_read])
 
     def end(self) -> None:
         """Kill the workers, wait for their ends, remove the segments."""

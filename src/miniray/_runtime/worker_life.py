@@ -105,11 +105,11 @@ def lost_reason(pid: int, session_name: str) -> str | None:
     )
 
 
-def reopen_life(pid: int, number: int) -> int | None:
-    """Return a read end of the pipe whose write end is that descriptor of a worker; None when it is closed there."""
+def reopen_life(pid: int, number: int) -> int:
+    """Return a read end of the pipe whose write end is that descriptor of a worker; -1 when it is closed there."""
     try:
         if not os.readlink(f"/proc/{pid}/fd/{number}").startswith("pipe:"):
-            return None
+            return -1
         return os.open(f"/proc/{pid}/fd/{number}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return None
+        return -1
