@@ -22,7 +22,7 @@ struct SchedulerHeader {
   Cell<std::uint32_t> idle_count;
   Cell<std::uint32_t> running_count;  // leases not blocked
   Cell<std::uint32_t> worker_count;
-  Cell<Index> notifying;  // object whose waiters are being told, when that takes more than one section
+  Cell<Index> notifying;                    // object whose waiters are being told, when that takes more than one section
   Cell<std::uint32_t> memory_watch_sleeps;  // 1: the supervisor wants to be rung at the next lease
   Cell<std::uint64_t> next_sequence;
   Cell<std::uint64_t> finished_count;

@@ -43,9 +43,9 @@ struct alignas(64) TaskEntry {
   Cell<std::uint32_t> worker;        // ProcessId, packed
   Cell<std::uint32_t> inline_bytes_used;
   Cell<std::uint32_t> inline_references;  // pairs (slot, generation) at the start of the inline bytes
-  Cell<std::uint32_t> flags;    // kRetriable; from kMemoryEnd upwards how often it was ended for memory
-  Cell<std::uint64_t> sequence;  // order of submission
-  Cell<std::uint64_t> tag_high;  // low-level module: id of the return reference
+  Cell<std::uint32_t> flags;              // kRetriable; from kMemoryEnd upwards how often it was ended for memory
+  Cell<std::uint64_t> sequence;           // order of submission
+  Cell<std::uint64_t> tag_high;           // low-level module: id of the return reference
   Cell<std::uint64_t> tag_low;
   std::byte inline_bytes[kInlineArgumentBytes];
 

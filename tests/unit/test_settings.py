@@ -47,7 +47,8 @@ def test_memory_monitor_is_set_by_the_environment_or_by_the_system_config(monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("memory_usage_threshold", "1.5"), ("memory_monitor_refresh_ms", "-1"), ("task_oom_retries", "x")]
+    ("name", "value"),
+    [("memory_usage_threshold", "1.5"), ("memory_monitor_refresh_ms", "-1"), ("task_oom_retries", "x")],
 )
 def test_impossible_settings_of_the_memory_monitor_are_named(monkeypatch, name, value):
     monkeypatch.setenv(f"RAY_{name}", value)

@@ -48,8 +48,8 @@ def memory_settings(system_config: Mapping[str, Any] | None) -> MemorySettings:
     """Return the settings of the memory monitor.
 
     Args:
-        system_config: ``memory_usage_threshold``, ``memory_monitor_refresh_ms`` and ``task_oom_retries`` in it go before
-            the variables of these names behind ``RAY_``.
+        system_config: ``memory_usage_threshold``, ``memory_monitor_refresh_ms`` and ``task_oom_retries`` in it go
+            before the variables of these names behind ``RAY_``.
 
     Raises:
         ValueError: One of them is no such number.

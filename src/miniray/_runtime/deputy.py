@@ -1,7 +1,7 @@
 # _runtime/deputy.py - what the driver's monitor does while no supervisor can be started.
 #
-# Invariants  D1 calls never wait for ever: dead workers are recovered, living ones go on taking calls, and what only a new
-#                worker could take fails with the reason.
+# Invariants  D1 calls never wait for ever: dead workers are recovered, living ones go on taking calls, and what only a
+#                new worker could take fails with the reason.
 #             D2 it never forks. A call that needs a worker is a reason to try another supervisor (monitor.py does).
 #             D3 it belongs to the monitor thread; close() leaves no descriptor.
 """Stands in for a supervisor that cannot be started."""

@@ -83,9 +83,9 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
         return OutOfMemoryError(
             f"The task '{name}' (pid {pid}) was ended because memory ran short, after {attempts} "
             f"attempt{'' if attempts == 1 else 's'}. {note or 'Newer messages took the place of the details.'}\n"
-            "Use less memory per task, run fewer at a time (num_cpus, or memory= in the decorator), or give the program "
-            "more. RAY_task_oom_retries says how often a task is tried again, RAY_memory_usage_threshold=0.98 ends "
-            "workers later, RAY_memory_monitor_refresh_ms=0 never."
+            "Use less memory per task, run fewer at a time (num_cpus, or memory= in the decorator), or give the "
+            "program more. RAY_task_oom_retries says how often a task is tried again, RAY_memory_usage_threshold=0.98 "
+            "ends workers later, RAY_memory_monitor_refresh_ms=0 never."
         )
     return WorkerCrashedError(
         task_name=name or None,

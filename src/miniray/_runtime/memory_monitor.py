@@ -1,11 +1,12 @@
 # _runtime/memory_monitor.py - ends a worker when memory runs short, before the kernel ends a random process.
 #
-# Invariants  M1 it looks only while a worker has a task: with none it asks the core to ring the supervisor at the next lease,
-#                and has no timeout. Busy: one look per refresh time.
+# Invariants  M1 it looks only while a worker has a task: with none it asks the core to ring the supervisor at the next
+#                lease, and has no timeout. Busy: one look per refresh time.
 #             M2 one worker at a time: the next is ended when the last one is gone and the memory is still short.
-#             M3 of several workers the newest call goes first, those that are tried again before all others; the last one
-#                left is not tried again, because it would meet the same end.
-# Source      Ray 2.60.0: threshold, refresh time and their names; worker_killing_policy_group_by_owner.cc for M3, where all
+#             M3 of several workers the newest call goes first, those that are tried again before all others; the last
+#                one left is not tried again, because it would meet the same end.
+# Source      Ray 2.60.0: threshold, refresh time and their names; worker_killing_policy_group_by_owner.cc for M3,
+#                where all
 #             calls of one machine count as one group.
 """The memory monitor of the supervisor."""
 
@@ -98,10 +99,10 @@ class MemoryMonitor:
             lines[24:] = [f"{'...':>10} {len(lines) - 24} more"]
         may_repeat = may_repeat and len(tasks) > 1
         note = core._note_death(
-            f"{use.used_bytes / (1 << 20):.0f} MiB of the {use.limit_bytes / (1 << 20):.0f} MiB of memory of {use.place} "
+            f"{use.used_bytes >> 20} MiB of the {use.limit_bytes >> 20} MiB of memory of {use.place} "
             f"were in use ({use.fraction:.1%}), more than the threshold of {self._threshold:.1%} "
             f"(RAY_memory_usage_threshold). The task '{name}' was the newest"
-            f"{'' if may_repeat or len(tasks) > 1 else ' and the only one'}. Workers with a task, by memory of their own:\n"
+            f"{' and the only one' if len(tasks) == 1 else ''}. Workers with a task, by memory of their own:\n"
             + "\n".join(lines)
         )
         with contextlib.suppress(OSError):

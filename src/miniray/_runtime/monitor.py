@@ -1,10 +1,10 @@
 # _runtime/monitor.py - the driver's one helper thread: forwards worker output, restarts a dead supervisor.
 #
 # Invariants  O1 a Monitor that could not be made leaves no process, thread or descriptor.
-#             O2 supervisors that end before they are ready, some in a row, are told; then a deputy stands in (deputy.py),
-#                and another is tried only for a call that needs a new worker.
-#             O3 what the supervisor sends is read by this thread, or by one that makes an error and wants the last output of
-#                a worker; under _hear_lock. The end of the socket is for this thread alone.
+#             O2 supervisors that end before they are ready, some in a row, are told; then a deputy stands in
+#                (deputy.py), and another is tried only for a call that needs a new worker.
+#             O3 what the supervisor sends is read by this thread, or by one that makes an error and wants the last
+#                output of a worker; under _hear_lock. The end of the socket is for this thread alone.
 """The driver's monitor thread."""
 
 from __future__ import annotations
@@ -241,8 +241,8 @@ class Monitor:
         reason = f"no supervisor can be started, so the workers that end are not replaced: {problem}"
         if not self._segments_exist():
             reason += (
-                f". The session's shared memory (/dev/shm/miniray_{self._config['name']}_*) was removed while it was in "
-                "use: by another program, or by a clean-up of /dev/shm"
+                f". The session's shared memory (/dev/shm/miniray_{self._config['name']}_*) was removed while it was "
+                "in use: by another program, or by a clean-up of /dev/shm"
             )
         if self._deputy is None:
             _tell(f"{reason}. Call miniray.shutdown() and miniray.init()")

@@ -4,10 +4,10 @@
 #             before the first output under a new name; what C code writes carries the last marker.
 # Driver      the monitor thread (monitor.py) reads, and prints each line as "(name pid=N) text".
 # Invariants  O1 a marker is one write of less than PIPE_BUF bytes, so it is never torn.
-#             O2 the last lines of each worker are kept, for the error of a worker that dies, and apart from them the report
-#                of faulthandler. Those of dead workers go when there are many.
-#             O3 what a dead worker wrote is in its pipes, whose descriptors are here or in the supervisor's socket: both are
-#                read before the error is made. Nothing waits.
+#             O2 the last lines of each worker are kept, for the error of a worker that dies, and apart from them the
+#                report of faulthandler. Those of dead workers go when there are many.
+#             O3 what a dead worker wrote is in its pipes, whose descriptors are here or in the supervisor's socket:
+#                both are read before the error is made. Nothing waits.
 """Forwarding of worker output."""
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 #                refresh time of the memory monitor while a worker has a task.
 #             V3 all it knows can be found again in shared memory or from the kernel: a new supervisor adopts the living
 #                workers.
-#             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits: then
-#                one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
+#             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits:
+#                then one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
 
@@ -231,8 +231,8 @@ class Supervisor:
                     self._refusal_told = True
                     refused = limits.explain(error, "start another worker")
                     _tell(
-                        f"{refused.strerror}. The session goes on with {len(self._workers)} workers and tries again every "
-                        "second"
+                        f"{refused.strerror}. The session goes on with {len(self._workers)} workers and tries again "
+                        "every second"
                     )
                 return
 
@@ -284,7 +284,7 @@ def main(argument: str) -> None:
     config = json.loads(argument)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program that ignores it would hide how workers end
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the driver's monitor thread, which may have started this, blocks all
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the driver's monitor thread blocks all, and may have started this
     try:
         supervisor = Supervisor(config)
     except ProcessLookupError:  # the driver is gone already

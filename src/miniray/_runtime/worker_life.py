@@ -1,10 +1,10 @@
-# _runtime/worker_life.py - a worker as its supervisor sees it: has it ended, has it lost what makes it a worker, and why.
+# _runtime/worker_life.py - a worker as its supervisor sees it: has it ended or become something else, and why.
 #
-# Invariants  W1 a worker holds the write end of a pipe that nobody else keeps, closed at exec: its end is readable when the
-#                process ends, calls exec, or closes its descriptors. Only the pidfd proves the end.
+# Invariants  W1 a worker holds the write end of a pipe that nobody else keeps, closed at exec: its end is readable
+#                when the process ends, calls exec, or closes its descriptors. Only the pidfd proves the end.
 #             W2 a worker that lives without that pipe cannot go on: it is killed, with the reason kept for its error.
-#             W3 a process that is ending anyway is told from one that lost the pipe by the kernel's flag PF_EXITING, which
-#                is set before descriptors are closed.
+#             W3 a process that is ending anyway is told from one that lost the pipe by the kernel's flag PF_EXITING,
+#                which is set before descriptors are closed.
 # Source      Linux: proc(5) (stat, maps, fd), include/linux/sched.h (PF_EXITING).
 """Watching one worker process."""
 
@@ -92,8 +92,8 @@ def lost_reason(pid: int, session_name: str) -> str | None:
         maps = Path(f"/proc/{pid}/maps").read_text("utf-8", "replace")
         if f"miniray_{session_name}_" in maps:
             return (
-                "it closed the descriptors that it needs (os.closerange, or a daemon library), and was ended. Close only "
-                "descriptors that the task opened"
+                "it closed the descriptors that it needs (os.closerange, or a daemon library), and was ended. Close "
+                "only descriptors that the task opened"
             )
         command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except (OSError, IndexError, ValueError):

@@ -102,7 +102,7 @@ def main(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -
     code = 1
     try:
         code = run(config, stdout_fd, stderr_fd, life_fd)
-    except BaseException:  # before the first task: the driver shows it, and keeps it for the error of the calls that wait
+    except BaseException:  # before the first task: the error of the calls that wait quotes it
         traceback.print_exc()
         _flush_output()
     finally:
