@@ -342,9 +342,9 @@ void Scheduler::finish_lease(Transaction& transaction, ProcessId worker, Wakes& 
 void Scheduler::repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
   const Index task = (*processes_)[worker.slot].lease.get();
   TaskEntry& entry = tasks[task];
+  discard_half_made_results(transaction, task);
   if (entry.retries_left.get() != kRetryForever) transaction.add(entry.retries_left, kMinusOne);
   transaction.add(entry.attempt, 1);
-  discard_half_made_results(transaction, task);
   drop_lease(transaction, worker.slot);
   transaction.set(entry.state, as_word(TaskState::kQueued));
   transaction.set(entry.worker, 0);
@@ -395,8 +395,10 @@ bool Scheduler::retire(Transaction& transaction, ProcessId worker) noexcept {
 // --- recovery ------------------------------------------------------------------------------------------------------
 
 void Scheduler::discard_half_made_results(Transaction& transaction, Index task) noexcept {
-  // Memory given to results that were never sealed, and references counted in them.
+  // Memory given to results that were never sealed, and references counted in them. May take several sections, and be done twice:
+  // callers change nothing else before it.
   for (Index object = tasks[task].first_result.get(); object != kNone; object = (*objects_)[object].next_result.get()) {
+    if (transaction.room() < 1024) transaction.commit();
     objects_->discard_payload(transaction, object);
   }
 }
@@ -407,10 +409,12 @@ void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd
   char name[96] = {};
   record.name_bytes = static_cast<std::uint32_t>(copy_name(task, name, sizeof(name)));
   discard_half_made_results(transaction, task);
-  Index object = entry.first_result.get();
-  while (object != kNone) {
+  // May take several sections: a result leaves the task's chain in the section that seals it, so that a rescuer goes on with the next.
+  for (Index object = entry.first_result.get(); object != kNone; object = entry.first_result.get()) {
+    if (transaction.room() < 1024) transaction.commit();
     ObjectEntry& result = (*objects_)[object];
-    const Index next = result.next_result.get();
+    transaction.set(entry.first_result, result.next_result.get());
+    transaction.add(entry.result_count, kMinusOne);
     const std::uint64_t wanted = (sizeof(record) + record.name_bytes + 7) & ~7ULL;
     CrashRecord mine = record;
     // Without room for the name (a full store) the error comes without it.
@@ -424,7 +428,6 @@ void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd
     std::memcpy(payload + sizeof(mine), name, mine.name_bytes);
     seal(transaction, object, ObjectState::kError, wakes);
     if (result.references.get() == 0) objects_->free(transaction, object);
-    object = next;
   }
 }
 
@@ -462,8 +465,8 @@ bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std
   if (index == kNone) return false;
   const Index task = shape(index).head.get();
   if (tasks[task].sequence.get() > last_sequence) return false;
-  queue_pop(transaction, index);
   fail_with_crash(transaction, task, end, wakes);
+  queue_pop(transaction, index);  // still its head: what became ready meanwhile stands behind
   end_task(transaction, task);
   return true;
 }
@@ -482,15 +485,16 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
   if (state == WorkerState::kIdle) idle_remove(transaction, worker.slot);
   if (const Index task = entry.lease.get(); task != kNone) {
     TaskEntry& lost = tasks[task];
-    drop_lease(transaction, worker.slot);
+    discard_half_made_results(transaction, task);
     if (try_repeat_after_death(transaction, task, end.cause)) {
       transaction.add(lost.attempt, 1);
-      discard_half_made_results(transaction, task);
+      drop_lease(transaction, worker.slot);
       transaction.set(lost.state, as_word(TaskState::kQueued));
       transaction.set(lost.worker, 0);
       queue_push(transaction, task, true);
     } else {
       fail_with_crash(transaction, task, end, wakes);
+      drop_lease(transaction, worker.slot);
       end_task(transaction, task);
     }
   }

@@ -160,3 +160,11 @@ def test_signals_reach_workers_of_a_restarted_supervisor(ray):
     wait_until(lambda: not set(adopted) & set(pids_of(KIND_WORKER)), "only workers that the new supervisor forks")
     error = death_of(ray, lambda: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(600)))
     assert error.signal == "SIGTERM"
+
+
+def test_death_with_thousands_of_results_is_told_in_each(ray):
+    refs = ray.remote(num_returns=3000, max_retries=0)(lambda: os._exit(3)).remote()
+    for ref in refs:
+        with pytest.raises(WorkerCrashedError):
+            ray.get(ref)
+    assert core._validate() is None
