@@ -14,15 +14,16 @@
 #include "python/observer.hpp"
 #include "python/session_functions.hpp"
 #include "python/store_memory.hpp"
+#include "python/supervision.hpp"
 
 NB_MODULE(_miniray_core, module) {
   module.doc() = "Shared-memory core of miniray.";
   module.attr("__version__") = MINIRAY_VERSION;
   nanobind::set_leak_warnings(false);  // types live until the interpreter ends, and atexit keeps a function
   namespace python = miniray::python;
-  for (const auto add :
-       {python::add_object_ref_type, python::add_store_memory, python::add_caller_type, python::add_object_functions,
-        python::add_executor_functions, python::add_session_functions, python::add_observer_functions}) {
+  for (const auto add : {python::add_object_ref_type, python::add_store_memory, python::add_caller_type,
+                         python::add_object_functions, python::add_executor_functions, python::add_session_functions,
+                         python::add_supervision_functions, python::add_observer_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

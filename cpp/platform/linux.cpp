@@ -111,10 +111,11 @@ bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept {
   return found != 0 && found != start_time;
 }
 
-void wait_for_process_end(Descriptor process) noexcept {
+bool wait_for_process_end(Descriptor process) noexcept {
   pollfd query{process, POLLIN, 0};
   while (poll(&query, 1, -1) < 1 || (query.revents & (POLLIN | POLLNVAL)) == 0) {
   }
+  return (query.revents & POLLNVAL) == 0;
 }
 
 void yield_to_other_threads() noexcept {

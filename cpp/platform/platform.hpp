@@ -42,8 +42,8 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 // A descriptor that becomes readable when the process has ended (pidfd on
 // Linux), close-on-exec, or -errno.
 [[nodiscard]] Descriptor open_process(ProcessNumber process) noexcept;
-// Blocks until the process behind an open_process() descriptor has ended.
-void wait_for_process_end(Descriptor process) noexcept;
+// Blocks until the process behind an open_process() descriptor has ended. False: somebody closed the descriptor.
+[[nodiscard]] bool wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;
 void block_all_signals() noexcept;       // for this thread
 void yield_to_other_threads() noexcept;  // this thread, from now on: the lowest priority

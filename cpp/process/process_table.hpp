@@ -67,7 +67,8 @@ struct alignas(64) ProcessEntry {
   Cell<std::uint32_t> pin_high_water;
   Atomic<std::uint64_t> tasks_run;  // statistics
   Cell<Index> spilling;             // objects that this process writes to the spill file, a chain
-  std::uint8_t padding[52];
+  Atomic<std::uint32_t> life;  // 1 + the worker's descriptor of a pipe that exec closes: by it a new supervisor finds the pipe
+  std::uint8_t padding[48];
 };
 static_assert(shm::kShareable<ProcessEntry> && sizeof(ProcessEntry) == 128);
 

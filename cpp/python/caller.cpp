@@ -126,7 +126,7 @@ again:
     Transaction::init(entry.retries_left, self->retries);
     Transaction::init(entry.attempt, 0);
     Transaction::init(entry.worker, 0);
-    Transaction::init(entry.flags, 0);
+    Transaction::init(entry.flags, self->retries != 0 ? scheduler::kRetriable : 0);
     // Told from the start: with very many results the row is committed before it is complete.
     Transaction::init(entry.inline_references, 0);
     Transaction::init(entry.inline_bytes_used, 0);

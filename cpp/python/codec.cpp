@@ -419,6 +419,19 @@ PyObject* Decoder::pickled() {
 
 namespace {
 
+// The text of a note about a death, None when there is none any more.
+PyObject* read_death_note(std::uint32_t number) {
+  if (number == 0) Py_RETURN_NONE;
+  char text[scheduler::kNoteBytes];
+  std::size_t size = 0;
+  {
+    Transaction transaction(session->domain.lock);
+    size = session->domain.header().scheduler.death_notes.read(number, text);
+  }
+  if (size == 0) Py_RETURN_NONE;
+  return PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(size), "replace");
+}
+
 // Of a payload in memory that stays: inline, pinned, or a copy.
 PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& is_error) {
   is_error = view.is_error;
@@ -426,8 +439,11 @@ PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& i
   if (format == scheduler::kCrashFormat) {
     scheduler::CrashRecord record;
     std::memcpy(&record, view.data, sizeof(record));
-    return PyObject_CallFunction(hooks.crash_error, "s#iiI", reinterpret_cast<const char*>(view.data) + sizeof(record),
-                                 static_cast<Py_ssize_t>(record.name_bytes), record.pid, record.status, record.attempts);
+    Owned note(read_death_note(record.note));
+    if (!note) return nullptr;
+    return PyObject_CallFunction(hooks.crash_error, "s#iiIiO", reinterpret_cast<const char*>(view.data) + sizeof(record),
+                                 static_cast<Py_ssize_t>(record.name_bytes), record.pid, record.status, record.attempts,
+                                 static_cast<int>(record.cause), note.get());
   }
   if (format == scheduler::kNoRoomFormat) {
     scheduler::NoRoomRecord record;

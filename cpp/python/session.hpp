@@ -35,7 +35,7 @@ struct Hooks {
   PyObject* dumps_slow = nullptr;      // (value, buffer_callback) -> bytes; cloudpickle; raises TypeError that explains
   PyObject* loads = nullptr;           // pickle.loads
   PyObject* dumps = nullptr;           // pickle.dumps
-  PyObject* crash_error = nullptr;     // (name, pid, status, attempts) -> exception
+  PyObject* crash_error = nullptr;     // (name, pid, status, attempts, cause, note) -> exception
   PyObject* raise_error = nullptr;     // (exception) -> raises what the user sees
   PyObject* ray_error = nullptr;       // type RayError
   PyObject* timeout_error = nullptr;   // type GetTimeoutError

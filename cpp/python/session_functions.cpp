@@ -13,7 +13,6 @@
 #include "python/domain_errors.hpp"
 #include "python/object_ref.hpp"
 #include "python/store_memory.hpp"
-#include "recovery/dead_process.hpp"
 #include "runtime/write_guard.hpp"
 
 namespace miniray::python {
@@ -290,16 +289,7 @@ PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
   Py_RETURN_NONE;
 }
 
-// --- supervisor ----------------------------------------------------------------------------------------------------
-
-// _workers_needed(): how many workers to start now; clears the doorbell flag first, so that a later need rings again.
-PyObject* workers_needed(PyObject*, PyObject*) {
-  if (!require_session()) return nullptr;
-  Domain& domain = session->domain;
-  domain.header().scheduler.doorbell_rung.store_ordered(0);
-  Transaction transaction(domain.lock);
-  return Py_BuildValue("(II)", domain.scheduler.workers_needed(), domain.header().scheduler.worker_count.get());
-}
+// --- housekeeping --------------------------------------------------------------------------------------------------
 
 // _trim_wanted(): whether the tables hold pages worth giving back.
 PyObject* trim_wanted(PyObject*, PyObject*) {
@@ -316,26 +306,6 @@ PyObject* trim(PyObject*, PyObject*) {
 PyObject* discard_places(PyObject*, PyObject*) {
   if (!require_session()) return nullptr;
   return PyBool_FromLong(session->domain.discard_freed_places(kDiscardBatch));
-}
-
-// _recover(pid, status): puts right what a dead process left; True when it had a row.
-PyObject* recover(PyObject*, PyObject* args) {
-  int pid = 0;
-  int status = 0;
-  if (!PyArg_ParseTuple(args, "ii", &pid, &status)) return nullptr;
-  if (!require_session()) return nullptr;
-  Domain& domain = session->domain;
-  for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
-    const auto identity = domain.processes.identity(slot);
-    if (identity.state == process::ProcessState::kFree || identity.number != pid || !domain.processes.is_dead(slot)) continue;
-    return PyBool_FromLong(recovery::recover_process(domain, {slot, identity.generation}, {pid, status}));
-  }
-  Py_RETURN_FALSE;
-}
-
-PyObject* sweep(PyObject*, PyObject*) {
-  if (!require_session()) return nullptr;
-  return PyLong_FromUnsignedLong(recovery::sweep(session->domain));
 }
 
 // _processes(): [(pid, kind, worker state, tasks run)] of live rows.
@@ -365,8 +335,8 @@ PyObject* watch_process(PyObject*, PyObject* args) {
   try {
     std::thread([process, control = control_name(name), heap = heap_name(name)] {
       platform::block_all_signals();
-      platform::wait_for_process_end(process);
-      Domain::unlink(control.c_str(), heap.c_str());
+      // A descriptor that user code closed says nothing about the driver: the session stays.
+      if (platform::wait_for_process_end(process)) Domain::unlink(control.c_str(), heap.c_str());
       platform::exit_immediately(1);
     }).detach();
   } catch (const std::system_error& error) {
@@ -427,12 +397,9 @@ PyMethodDef methods[] = {
     {"_set_resources", set_resources, METH_VARARGS, nullptr},
     {"_find_shape", find_shape, METH_VARARGS, nullptr},
     {"_configure_hooks", as_method(configure_hooks), METH_VARARGS | METH_KEYWORDS, nullptr},
-    {"_workers_needed", workers_needed, METH_NOARGS, nullptr},
     {"_trim_wanted", trim_wanted, METH_NOARGS, nullptr},
     {"_discard_places", discard_places, METH_NOARGS, nullptr},
     {"_trim", trim, METH_NOARGS, nullptr},
-    {"_recover", recover, METH_VARARGS, nullptr},
-    {"_sweep", sweep, METH_NOARGS, nullptr},
     {"_processes", list_processes, METH_NOARGS, nullptr},
     {"_watch_process", watch_process, METH_VARARGS, nullptr},
     {"_statistics", statistics, METH_NOARGS, nullptr},

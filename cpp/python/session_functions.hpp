@@ -1,4 +1,4 @@
-// python/session_functions.hpp - creating, attaching, ending a session; what the supervisor asks and tells.
+// python/session_functions.hpp - creating, attaching, ending a session; its housekeeping and statistics.
 #pragma once
 
 #include "python/session.hpp"

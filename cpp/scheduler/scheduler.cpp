@@ -136,7 +136,7 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
     const Index worker = header_->idle_head.get();
     if (worker != kNone) {
       idle_remove(transaction, worker);
-      lease(transaction, task, worker);
+      lease(transaction, task, worker, wakes);
       wakes.add_worker(worker);
       return;
     }
@@ -158,7 +158,7 @@ void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) noexcept {
     const Index task = shape(index).head.get();
     queue_pop(transaction, index);
     idle_remove(transaction, worker);
-    lease(transaction, task, worker);
+    lease(transaction, task, worker, wakes);
     wakes.add_worker(worker);
   }
 }
@@ -283,7 +283,7 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) noexcept {
   transaction.add(header_->idle_count, kMinusOne);
 }
 
-void Scheduler::lease(Transaction& transaction, Index task, Index worker) noexcept {
+void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept {
   TaskEntry& entry = tasks[task];
   ProcessEntry& holder = (*processes_)[worker];
   charge(transaction, entry.shape.get(), -1, false);
@@ -292,6 +292,10 @@ void Scheduler::lease(Transaction& transaction, Index task, Index worker) noexce
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
   transaction.set(holder.lease, task);
+  if (header_->memory_watch_sleeps.get() != 0) [[unlikely]] {
+    transaction.set(header_->memory_watch_sleeps, 0);
+    wakes.doorbell = true;
+  }
 }
 
 void Scheduler::drop_lease(Transaction& transaction, Index worker) noexcept {
@@ -397,7 +401,8 @@ bool Scheduler::retire(Transaction& transaction, ProcessId worker) noexcept {
 // --- recovery ------------------------------------------------------------------------------------------------------
 
 void Scheduler::discard_half_made_results(Transaction& transaction, Index task) noexcept {
-  // Memory given to results that were never sealed, and references counted in them.
+  // Memory given to results that were never sealed, and references counted in them. May take several sections, and be done twice:
+  // callers change nothing else before it.
   for (Index object = tasks[task].first_result.get(); object != kNone; object = (*objects_)[object].next_result.get()) {
     if (transaction.room() < 512) transaction.commit();
     objects_->discard_payload(transaction, object);
@@ -406,15 +411,9 @@ void Scheduler::discard_half_made_results(Transaction& transaction, Index task) 
 
 void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept {
   TaskEntry& entry = tasks[task];
-  CrashRecord record{kCrashFormat, {}, end.pid, end.status, entry.attempt.get() + 1, 0, 0};
+  CrashRecord record{kCrashFormat, end.cause, {}, end.pid, end.status, entry.attempt.get() + 1, 0, end.note};
   char name[96] = {};
-  if (entry.function.get() != kNone) {
-    const store::PayloadView function = objects_->view(entry.function.get());
-    std::uint32_t length = 0;
-    std::memcpy(&length, function.data + 4, sizeof(length));
-    record.name_bytes = length < sizeof(name) ? length : static_cast<std::uint32_t>(sizeof(name));
-    std::memcpy(name, function.data + 8, record.name_bytes);
-  }
+  record.name_bytes = static_cast<std::uint32_t>(copy_name(task, name, sizeof(name)));
   discard_half_made_results(transaction, task);
   Index object = entry.first_result.get();
   while (object != kNone) {
@@ -438,6 +437,53 @@ void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd
   }
 }
 
+std::size_t Scheduler::copy_name(Index task, char* name, std::size_t room) const noexcept {
+  const Index object = tasks[task].function.get();
+  if (object == kNone) return 0;
+  const store::PayloadView function = objects_->view(object);
+  std::uint32_t length = 0;
+  std::memcpy(&length, function.data + 4, sizeof(length));
+  const std::size_t copied = length < room ? length : room;
+  std::memcpy(name, function.data + 8, copied);
+  return copied;
+}
+
+// Whether the task has a retry left for that cause.
+bool Scheduler::may_repeat_after_death(Index task, DeathCause cause) const noexcept {
+  const TaskEntry& entry = tasks[task];
+  if (cause == DeathCause::kMemoryForGood) return false;
+  return cause == DeathCause::kMemory ? may_repeat_for_memory(entry) : entry.retries_left.get() != 0;
+}
+
+void Scheduler::take_retry(Transaction& transaction, Index task, DeathCause cause) noexcept {
+  TaskEntry& entry = tasks[task];
+  if (cause == DeathCause::kMemory) {
+    if (header_->memory_retries.get() != kRetryForever) transaction.add(entry.flags, kMemoryEnd);
+  } else if (entry.retries_left.get() != kRetryForever) {
+    transaction.add(entry.retries_left, kMinusOne);
+  }
+}
+
+bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
+                                   Wakes& wakes) noexcept {
+  finish_notifications(transaction, wakes);
+  if (header_->idle_count.get() != 0 || header_->running_count.get() != 0) return false;
+  const Index index = best_shape();
+  if (index == kNone) return false;
+  const Index task = shape(index).head.get();
+  if (tasks[task].sequence.get() > last_sequence) return false;
+  fail_with_crash(transaction, task, end, wakes);
+  queue_pop(transaction, index);  // still its head: what became ready meanwhile stands behind
+  end_task(transaction, task);
+  return true;
+}
+
+bool Scheduler::let_memory_watch_sleep(Transaction& transaction) noexcept {
+  if (header_->idle_count.get() != header_->worker_count.get()) return false;
+  transaction.set(header_->memory_watch_sleeps, 1);
+  return true;
+}
+
 void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept {
   finish_notifications(transaction, wakes);
   ProcessEntry& entry = (*processes_)[worker.slot];
@@ -448,7 +494,7 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
     TaskEntry& lost = tasks[task];
     // Results may need several sections: the lease stays until they are dealt with, so that a rescuer who dies is followed by the next.
     const bool is_made = lost.first_result.get() == kNone && lost.result_count.get() != 0;
-    const bool tries_again = !is_made && lost.retries_left.get() != 0;
+    const bool tries_again = !is_made && may_repeat_after_death(task, end.cause);
     if (tries_again) {
       discard_half_made_results(transaction, task);
     } else if (!is_made) {
@@ -457,7 +503,7 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
     if (transaction.room() < kRoom) transaction.commit();
     drop_lease(transaction, worker.slot);
     if (tries_again) {
-      if (lost.retries_left.get() != kRetryForever) transaction.add(lost.retries_left, kMinusOne);
+      take_retry(transaction, task, end.cause);
       transaction.add(lost.attempt, 1);
       transaction.set(lost.state, as_word(TaskState::kQueued));
       transaction.set(lost.worker, 0);

@@ -5,9 +5,11 @@
 //             S2 after each section no idle worker exists beside a queued task whose demand fits.
 //             S3 truth: task rows, worker_state and lease of process rows. Derived: idle list, queues, available amounts.
 // Locks       every method with a Transaction runs under the domain's lock; wakes are listed and done by the caller afterwards.
+// Memory     while no worker holds a lease nobody looks at the memory: a lease then rings the supervisor (`memory_watch_sleeps`).
 // Crash       recover_worker() ends or repeats the lease of a dead worker; finish_notifications() completes a cut-off seal.
 #pragma once
 
+#include "scheduler/death_notes.hpp"
 #include "scheduler/resources.hpp"
 #include "scheduler/wait_table.hpp"
 
@@ -20,8 +22,8 @@ struct SchedulerHeader {
   Cell<std::uint32_t> idle_count;
   Cell<std::uint32_t> running_count;  // leases not blocked
   Cell<std::uint32_t> worker_count;
-  Cell<Index> notifying;  // object whose waiters are being told, when that takes more than one section
-  Cell<std::uint32_t> padding;
+  Cell<Index> notifying;                    // object whose waiters are being told, when that takes more than one section
+  Cell<std::uint32_t> memory_watch_sleeps;  // 1: the supervisor wants to be rung at the next lease
   Cell<std::uint64_t> next_sequence;
   Cell<std::uint64_t> finished_count;
   Atomic<std::uint32_t> arrivals;  // futex word: tasks came (low-level module)
@@ -31,24 +33,37 @@ struct SchedulerHeader {
   Atomic<std::uint32_t> idle_spinners;  // idle workers that spin for a lease
   Atomic<std::uint32_t> trim_wanted;    // 1: tables hold more empty chunks than are worth keeping; 2: the supervisor knows
   Atomic<std::uint32_t> trimmer;        // ProcessId, packed, of who gives chunks back; 0: nobody
+  Cell<std::uint32_t> memory_retries;   // how often a task may be ended for memory and tried again; kRetryForever
+  std::uint32_t padding;
+  DeathNotes death_notes;
+};
+
+enum class DeathCause : std::uint8_t {
+  kDied = 0,           // a note may say more
+  kNoWorker = 1,       // the task never ran: no worker could be started
+  kMemory = 2,         // ended by the memory monitor; tried again out of a budget of its own
+  kMemoryForGood = 3,  // the same, not tried again
 };
 
 // How a process ended, for the error that its task's callers get.
 struct ProcessEnd {
   std::int32_t pid;
   std::int32_t status;  // exit code, or minus the signal; kUnknownEnd when nobody could reap it
+  DeathCause cause = DeathCause::kDied;
+  std::uint32_t note = 0;  // of DeathNotes
 };
 inline constexpr std::int32_t kUnknownEnd = 0x7FFFFFFF;
 
 // Payload of an object that is in error because its worker died; the name follows.
 struct CrashRecord {
   std::uint8_t format;  // kCrashFormat
-  std::uint8_t padding[3];
+  DeathCause cause;
+  std::uint8_t padding[2];
   std::int32_t pid;
   std::int32_t status;
   std::uint32_t attempts;
   std::uint32_t name_bytes;
-  std::uint32_t reserved;
+  std::uint32_t note;
 };
 inline constexpr std::uint8_t kCrashFormat = 3;
 // Payload of an object in error because no memory, in the store or on disk, was left for it; lies inline.
@@ -108,6 +123,18 @@ class Scheduler {
                     ProcessId worker) noexcept;  // not begun: back to the front of its queue; worker idle
   [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker) noexcept;  // idle worker leaves; false: it has a lease
   void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept;
+  // Fails the oldest task that fits now when no worker is idle or runs, so that only a new one could take it; none that came after
+  // `last_sequence`. True: one was failed.
+  [[nodiscard]] bool fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
+                                        Wakes& wakes) noexcept;
+  // Whether no worker holds a lease; the next one rings the supervisor then.
+  [[nodiscard]] bool let_memory_watch_sleep(Transaction& transaction) noexcept;
+  // Whether a task ended for memory would be tried again.
+  [[nodiscard]] bool may_repeat_for_memory(const TaskEntry& task) const noexcept {
+    return (task.flags.get() & kRetriable) != 0 && task.memory_ends() < header_->memory_retries.get();
+  }
+  // Name of a task, out of its function; cut to the room there is.
+  [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const noexcept;
   [[nodiscard]] std::uint32_t workers_needed() const noexcept;  // under the lock: queued tasks that fit and have no idle worker
   [[nodiscard]] std::uint32_t queued_count() const noexcept { return header_->resources.queued_count.get(); }
   void dispatch(Transaction& transaction, Wakes& wakes) noexcept;
@@ -123,7 +150,9 @@ class Scheduler {
   [[nodiscard]] bool fits(const Shape& shape) const noexcept;
   void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only) noexcept;
   [[nodiscard]] Index best_shape() const noexcept;
-  void lease(Transaction& transaction, Index task, Index worker) noexcept;
+  void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept;
+  [[nodiscard]] bool may_repeat_after_death(Index task, DeathCause cause) const noexcept;
+  void take_retry(Transaction& transaction, Index task, DeathCause cause) noexcept;
   void idle_push(Transaction& transaction, Index worker) noexcept;
   void idle_remove(Transaction& transaction, Index worker) noexcept;
   void drop_lease(Transaction& transaction, Index worker) noexcept;

@@ -25,6 +25,10 @@ enum class TaskState : std::uint32_t { kFree = 0, kWaiting = 1, kQueued = 2, kLe
 
 inline constexpr std::uint32_t kInlineArgumentBytes = 168;
 
+// Of TaskEntry::flags.
+inline constexpr std::uint32_t kRetriable = 1;  // it was submitted with retries
+inline constexpr std::uint32_t kMemoryEnd = 2;
+
 struct alignas(64) TaskEntry {
   Cell<std::uint32_t> state;
   Cell<Index> next_free;  // free list
@@ -41,13 +45,14 @@ struct alignas(64) TaskEntry {
   Cell<std::uint32_t> worker;        // ProcessId, packed
   Cell<std::uint32_t> inline_bytes_used;
   Cell<std::uint32_t> inline_references;  // pairs (slot, generation) at the start of the inline bytes
-  Cell<std::uint32_t> flags;
-  Cell<std::uint64_t> sequence;  // order of submission
-  Cell<std::uint64_t> tag_high;  // low-level module: id of the return reference
+  Cell<std::uint32_t> flags;              // kRetriable; from kMemoryEnd upwards how often it was ended for memory
+  Cell<std::uint64_t> sequence;           // order of submission
+  Cell<std::uint64_t> tag_high;           // low-level module: id of the return reference
   Cell<std::uint64_t> tag_low;
   std::byte inline_bytes[kInlineArgumentBytes];
 
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(TaskState::kFree); }
+  [[nodiscard]] std::uint32_t memory_ends() const noexcept { return flags.get() / kMemoryEnd; }
 };
 static_assert(shm::kShareable<TaskEntry> && sizeof(TaskEntry) == 256);
 

@@ -66,11 +66,13 @@ class WorkerCrashedError(RayError):
         signal: Name of the signal that killed it, such as ``"SIGKILL"``.
         attempts: How often the task was started.
         output_tail: The last lines that the process printed.
+        reason: Why it was ended, where that is known: the kernel's killer for memory, ``exec``.
+        fault_report: Where native code crashed: the report of ``faulthandler``.
     """
 
     _CAUSES: ClassVar[dict[str, str]] = {
         "SIGKILL": "Likely causes: the kernel's out-of-memory killer (see dmesg), or another program. ",
-        "SIGSEGV": "Likely cause: a fault in native code; PYTHONFAULTHANDLER=1 shows where. ",
+        "SIGSEGV": "Likely cause: a fault in native code. ",
         "SIGBUS": "Likely cause: a mapped file that shrank or a full file system. ",
         "SIGABRT": "Likely cause: native code called abort(); its message is in the output. ",
     }
@@ -84,6 +86,8 @@ class WorkerCrashedError(RayError):
         signal: str | None = None,
         attempts: int | None = None,
         output_tail: str | None = None,
+        reason: str | None = None,
+        fault_report: str | None = None,
     ) -> None:
         """Keep the facts; see the class."""
         super().__init__(*args)
@@ -93,6 +97,8 @@ class WorkerCrashedError(RayError):
         self.signal = signal
         self.attempts = attempts
         self.output_tail = output_tail
+        self.reason = reason
+        self.fault_report = fault_report
 
     def _text(self) -> str:
         if self.args:
@@ -107,9 +113,14 @@ class WorkerCrashedError(RayError):
         if self.attempts is not None:
             text += f", after {self.attempts} attempt{'' if self.attempts == 1 else 's'}"
         text += ". "
+        if self.reason is not None:
+            text += f"Reason: {self.reason}. "
         if self.output_tail and self.output_tail.strip():
             text += f"Last output:\n{self.output_tail.rstrip()}\n"
-        text += self._CAUSES.get(self.signal or "", "")
+        if self.fault_report is not None:
+            text += f"Where it crashed:\n{self.fault_report.rstrip()}\n"
+        if self.reason is None:
+            text += self._CAUSES.get(self.signal or "", "")
         if self.signal is None and self.exit_code is not None:
             text += "Likely cause: the task called sys.exit() or os._exit(), or native code did. "
         return text + "See the worker's output; max_retries sets how often a task is started again."

@@ -29,3 +29,28 @@ def test_call_sites_are_recorded_when_rays_variable_or_setting_says_so(monkeypat
 def test_size_of_the_store_is_remembered_as_given():
     assert resolve_init_options(object_store_memory=10**8).object_store_was_given
     assert not resolve_init_options().object_store_was_given
+
+
+def test_memory_monitor_has_rays_defaults(monkeypatch):
+    for name in ("memory_usage_threshold", "memory_monitor_refresh_ms", "task_oom_retries"):
+        monkeypatch.delenv(f"RAY_{name}", raising=False)
+    memory = resolve_init_options().memory
+    assert (memory.threshold, memory.refresh_s, memory.retries) == (0.95, 0.25, None)
+
+
+def test_memory_monitor_is_set_by_the_environment_or_by_the_system_config(monkeypatch):
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.5")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    monkeypatch.setenv("RAY_task_oom_retries", "4")
+    memory = resolve_init_options(_system_config={"memory_usage_threshold": 0.8}).memory
+    assert (memory.threshold, memory.refresh_s, memory.retries) == (0.8, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("memory_usage_threshold", "1.5"), ("memory_monitor_refresh_ms", "-1"), ("task_oom_retries", "x")],
+)
+def test_impossible_settings_of_the_memory_monitor_are_named(monkeypatch, name, value):
+    monkeypatch.setenv(f"RAY_{name}", value)
+    with pytest.raises(ValueError, match=f"RAY_{name} must be a number"):
+        resolve_init_options()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from miniray._api.settings import env_flag, record_call_sites, temp_folder
+from miniray._api.settings import MemorySettings, env_flag, memory_settings, record_call_sites, temp_folder
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import machine, spill_file
@@ -139,6 +139,7 @@ class InitOptions:
         node_name: Name of this machine in the context, None for its address.
         object_store_was_given: Whether the user gave the size of the store.
         record_call_sites: Whether objects remember the line that made them.
+        memory: How the memory monitor acts.
     """
 
     num_cpus: int
@@ -168,6 +169,7 @@ class InitOptions:
     node_name: str | None = None
     object_store_was_given: bool = False
     record_call_sites: bool = False
+    memory: MemorySettings = field(default_factory=MemorySettings)
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -245,6 +247,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         node_name=given["_node_name"],
         object_store_was_given=given["object_store_memory"] is not None,
         record_call_sites=record_call_sites(given["_system_config"]),
+        memory=memory_settings(given["_system_config"]),
     )
 
 

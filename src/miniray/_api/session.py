@@ -126,6 +126,9 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 log_to_driver=options.log_to_driver,
                 store_was_given=options.object_store_was_given,
                 record_call_sites=options.record_call_sites,
+                memory_threshold=options.memory.threshold,
+                memory_refresh_s=options.memory.refresh_s,
+                memory_retries=options.memory.retries,
             )
         )
         _install_sigterm_handler()

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_MANY_RETRIES = 1 << 31  # Ray writes "no limit" as the largest number
 
 
 def env_flag(name: str, default: str = "1") -> bool:
@@ -23,6 +27,50 @@ def record_call_sites(system_config: Mapping[str, Any] | None) -> bool:
     """
     default = env_flag("RAY_record_ref_creation_sites", "0")
     return bool((system_config or {}).get("record_ref_creation_sites", default))
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """How the memory monitor acts.
+
+    Attributes:
+        threshold: Share of the memory from which on workers are ended.
+        refresh_s: Seconds between two looks; 0 for none.
+        retries: How often a task that was ended is tried again; None for no limit.
+    """
+
+    threshold: float = 0.95
+    refresh_s: float = 0.25
+    retries: int | None = None
+
+
+def memory_settings(system_config: Mapping[str, Any] | None) -> MemorySettings:
+    """Return the settings of the memory monitor.
+
+    Args:
+        system_config: ``memory_usage_threshold``, ``memory_monitor_refresh_ms`` and ``task_oom_retries`` in it go
+            before the variables of these names behind ``RAY_``.
+
+    Raises:
+        ValueError: One of them is no such number.
+    """
+
+    def number(name: str, default: float, least: float, most: float) -> float:
+        given = (system_config or {}).get(name, os.environ.get(f"RAY_{name}", default))
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not least <= value <= most:
+            raise ValueError(f"RAY_{name} must be a number from {least:g} to {most:g}, not {given!r}")
+        return value
+
+    retries = number("task_oom_retries", -1, -1, math.inf)
+    return MemorySettings(
+        threshold=number("memory_usage_threshold", 0.95, 0, 1),
+        refresh_s=number("memory_monitor_refresh_ms", 250, 0, math.inf) / 1000,
+        retries=None if retries < 0 or retries >= _MANY_RETRIES else int(retries),
+    )
 
 
 def temp_folder(folder: object) -> str | None:

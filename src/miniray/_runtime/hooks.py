@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
 from miniray._runtime import closures, output, store_errors, torch_tensors
+from miniray._runtime.memory_monitor import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
 from miniray._runtime.pickle_trace import explain
+from miniray._runtime.worker_life import UNKNOWN_END, signal_name
 from miniray.exceptions import (
     GetTimeoutError,
     ObjectLostError,
+    OutOfMemoryError,
     RayError,
     RaySystemError,
     RayTaskError,
@@ -28,7 +30,7 @@ from miniray.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_UNKNOWN_END = 0x7FFFFFFF  # scheduler.hpp kUnknownEnd
+_NO_WORKER = 1  # scheduler.hpp DeathCause
 
 
 def dumps_slow(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object], what: str) -> bytes:
@@ -60,23 +62,40 @@ def _short_repr(value: object) -> str:
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def crash_error(name: str, pid: int, status: int, attempts: int) -> WorkerCrashedError:
-    """Return the error for a task whose worker died."""
-    signal_name = exit_code = None
-    if status < 0:
-        try:
-            signal_name = signal.Signals(-status).name
-        except ValueError:
-            signal_name = f"signal {-status}"
-    elif status != _UNKNOWN_END:
-        exit_code = status
+def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, note: str | None) -> RayError:
+    """Return the error for a task whose worker died, or that got none.
+
+    Args:
+        name: Name of the task, empty when there was no room to keep it.
+        pid: The process that died.
+        status: Its exit code, minus the signal, or ``UNKNOWN_END``.
+        attempts: How often the task was started.
+        cause: scheduler.hpp DeathCause.
+        note: What who ended it, or saw it end, has to say.
+    """
+    tail, report = output.tail_of(pid)
+    if cause == _NO_WORKER:
+        text = f"the task '{name}' did not run: {note or 'no worker can be started'}."
+        if tail or report:
+            text += "\nLast output of that process:\n" + "\n".join(filter(None, (tail, report)))
+        return RaySystemError(f"{text}\nPut right what it says; the next call tries to start a worker again.")
+    if cause in (MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD):
+        return OutOfMemoryError(
+            f"The task '{name}' (pid {pid}) was ended because memory ran short, after {attempts} "
+            f"attempt{'' if attempts == 1 else 's'}. {note or 'Newer messages took the place of the details.'}\n"
+            "Use less memory per task, run fewer at a time (num_cpus, or memory= in the decorator), or give the "
+            "program more. RAY_task_oom_retries says how often a task is tried again, RAY_memory_usage_threshold=0.98 "
+            "ends workers later, RAY_memory_monitor_refresh_ms=0 never."
+        )
     return WorkerCrashedError(
         task_name=name or None,
         pid=pid,
-        exit_code=exit_code,
-        signal=signal_name,
+        exit_code=status if 0 <= status != UNKNOWN_END else None,
+        signal=signal_name(-status) if status < 0 else None,
         attempts=attempts,
-        output_tail=output.tail_of(pid),
+        output_tail=tail,
+        reason=note,
+        fault_report=report,
     )
 
 

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["StorePlan", "cpu_count", "gpu_count", "memory_limit_bytes", "plan_store", "shared_memory_bytes"]
+__all__ = [
+    "StorePlan",
+    "cgroup_folders",
+    "cpu_count",
+    "gpu_count",
+    "memory_limit_bytes",
+    "plan_store",
+    "read_integer",
+    "read_text",
+    "shared_memory_bytes",
+]
 
 OBJECT_STORE_FRACTION = 0.3
 """Share of the memory that the object store may use by default."""
@@ -72,9 +82,9 @@ def memory_limit_bytes(root: Path = _ROOT) -> int:
         Bytes, at least 1.
     """
     limits = [_physical_memory_bytes()]
-    for folder in _cgroup_folders(root, "memory"):
+    for folder in cgroup_folders(root, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            limit = _read_integer(folder / name)
+            limit = read_integer(folder / name)
             if limit is not None and limit > 0:  # "max" and -1 mean that there is no limit
                 limits.append(limit)
     return min(limits)
@@ -208,25 +218,25 @@ def _physical_memory_bytes() -> int:
 def _cgroup_cpu_quota(root: Path) -> float | None:
     """Return the smallest processor quota of the control groups of this process, None without one."""
     quotas = []
-    for folder in _cgroup_folders(root, "cpu"):
+    for folder in cgroup_folders(root, "cpu"):
         words = _read_words(folder / "cpu.max")  # version 2: "QUOTA PERIOD" or "max PERIOD"
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
             quotas.append(int(words[0]) / int(words[1]))
-        quota = _read_integer(folder / "cpu.cfs_quota_us")  # version 1: -1 is no quota
-        period = _read_integer(folder / "cpu.cfs_period_us")
+        quota = read_integer(folder / "cpu.cfs_quota_us")  # version 1: -1 is no quota
+        period = read_integer(folder / "cpu.cfs_period_us")
         if quota is not None and period is not None and quota > 0 and period > 0:
             quotas.append(quota / period)
     return min(quotas, default=None)
 
 
-def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
+def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
     """Yield the existing control group folders that limit this process, from its own up to the top.
 
     A limit of any level counts, so each level is listed. In a container ``/proc/self/cgroup`` may name a path of the
     host that is not visible here: the levels that do not exist are left out, the top one is the container's own.
     """
     mount = root / "sys/fs/cgroup"
-    for line in _read_text(root / "proc/self/cgroup").splitlines():
+    for line in read_text(root / "proc/self/cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
         if hierarchy == "0" and names == "":
@@ -243,7 +253,7 @@ def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
                     yield folder
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Return the text of a small file, an empty string when it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace")
@@ -253,12 +263,12 @@ def _read_text(path: Path) -> str:
 
 def _read_words(path: Path) -> list[str]:
     """Return the words of a small file, none when it cannot be read."""
-    return _read_text(path).split()
+    return read_text(path).split()
 
 
-def _read_integer(path: Path) -> int | None:
+def read_integer(path: Path) -> int | None:
     """Return the number that a small file holds, None for anything else."""
     try:
-        return int(_read_text(path))
+        return int(read_text(path))
     except ValueError:
         return None

@@ -4,7 +4,10 @@
 #             before the first output under a new name; what C code writes carries the last marker.
 # Driver      the monitor thread (monitor.py) reads, and prints each line as "(name pid=N) text".
 # Invariants  O1 a marker is one write of less than PIPE_BUF bytes, so it is never torn.
-#             O2 the last lines of each worker are kept, for the error of a worker that dies.
+#             O2 the last lines of each worker are kept, for the error of a worker that dies, and apart from them the
+#                report of faulthandler. Those of dead workers go when there are many.
+#             O3 what a dead worker wrote is in its pipes, whose descriptors are here or in the supervisor's socket:
+#                both are read before the error is made. Nothing waits.
 """Forwarding of worker output."""
 
 from __future__ import annotations
@@ -19,14 +22,38 @@ from typing import TYPE_CHECKING, TextIO
 from miniray import _miniray_core as core
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Buffer
 
 _MARKER = b"\x01miniray:"
 _TAIL_LINES = 20
+_REPORT_LINES = 60
+_REPORT_START = "Fatal Python error: "  # faulthandler's first line
+_KEPT_LINE_CHARACTERS = 500
+_KEPT_TAILS = 2000
 _MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 
-_tails: dict[int, collections.deque[str]] = {}
+
+class _Tail:
+    """The end of what a process printed."""
+
+    def __init__(self) -> None:
+        self.lines: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+        self.report: list[str] = []
+
+    def add(self, line: str, target: str) -> None:
+        line = line[:_KEPT_LINE_CHARACTERS]
+        if target == "stderr" and (self.report or line.startswith(_REPORT_START)):
+            if len(self.report) < _REPORT_LINES:
+                self.report.append(line)
+        else:
+            self.lines.append(line)
+
+
+_tails: dict[int, _Tail] = {}
+_take_in: Callable[[], None] | None = None  # reads the supervisor's socket
 _sources: dict[int, OutputSource] = {}  # by file descriptor, in the driver
 _lock = threading.Lock()
 
@@ -76,23 +103,31 @@ class OutputSource:
 
     Args:
         fd: Read end of the pipe; owned by this object.
-        pid: The worker.
+        pid: The worker, or the supervisor.
         target: Name of the stream of ``sys`` to print to.
         forward: Whether to print; the last lines are kept either way.
+        is_worker: Whether to print which task the lines come from.
     """
 
-    def __init__(self, fd: int, pid: int, target: str, forward: bool) -> None:
+    def __init__(self, fd: int, pid: int, target: str, forward: bool, is_worker: bool = True) -> None:
         """Watch a pipe; see the class."""
         self.fd = fd
         self.pid = pid
         self._target = target
         self._forward = forward
+        self._is_worker = is_worker
         self._name = ""
         self._rest = b""
         os.set_blocking(fd, False)
         with _lock:
             _sources[fd] = self
-            _tails.setdefault(pid, collections.deque(maxlen=_TAIL_LINES))
+            if all(source.pid != pid for source in _sources.values() if source is not self):
+                _tails.pop(pid, None)  # of an earlier process with that number
+            _tails.setdefault(pid, _Tail())
+            if len(_tails) > _KEPT_TAILS:
+                living = {source.pid for source in _sources.values()}
+                for old in [old for old in _tails if old not in living][: _KEPT_TAILS // 2]:
+                    del _tails[old]
 
     def read(self) -> bool:
         """Print what is there; does not block. False at the end of the stream."""
@@ -134,12 +169,14 @@ class OutputSource:
                 self._name = name.decode("utf-8", "replace")
                 continue
             decoded = line.decode("utf-8", "replace")
-            _tails[self.pid].append(decoded)
+            _tails[self.pid].add(decoded, self._target)
             printed.append(self._prefix() + decoded)
         if printed and self._forward:
             _print(getattr(sys, self._target), "\n".join(printed) + "\n")
 
     def _prefix(self) -> str:
+        if not self._is_worker:
+            return ""
         return f"({self._name} pid={self.pid}) " if self._name else f"(pid={self.pid}) "
 
 
@@ -153,13 +190,26 @@ def _print(stream: TextIO | None, text: str) -> None:
         return
 
 
-def tail_of(pid: int) -> str | None:
-    """Return the last lines that a worker printed, None when this process does not know."""
+def set_take_in(take_in: Callable[[], None] | None) -> None:
+    """Say how to get the descriptors that the supervisor has sent and nobody has read yet."""
+    global _take_in
+    _take_in = take_in
+
+
+def tail_of(pid: int) -> tuple[str | None, str | None]:
+    """Return the last lines that a process printed and the report of faulthandler, None for what there is not.
+
+    All that a dead process has printed is in it. Only the driver knows; a worker gets None.
+    """
+    if _take_in is not None:
+        _take_in()
     with _lock:
         for source in [source for source in _sources.values() if source.pid == pid]:
             source._read_locked()
-        lines = _tails.get(pid)
-        return "\n".join(lines) if lines else None
+        tail = _tails.get(pid)
+        if tail is None:
+            return None, None
+        return "\n".join(tail.lines) or None, "\n".join(tail.report) or None
 
 
 def forget_all() -> None:

@@ -47,6 +47,9 @@ class SessionConfig:
         log_to_driver: Whether to print what workers print.
         store_was_given: Whether the user gave the size of the store; for people who ask why it has that size.
         record_call_sites: Whether each object remembers the line of the user's code that made it.
+        memory_threshold: Share of the memory from which on workers are ended.
+        memory_refresh_s: Seconds between two looks at the memory while tasks run; 0: never.
+        memory_retries: How often a task that was ended for memory is tried again; None: without a limit.
     """
 
     pool_size: int
@@ -61,6 +64,9 @@ class SessionConfig:
     log_to_driver: bool
     store_was_given: bool = False
     record_call_sites: bool = False
+    memory_threshold: float = 0.95
+    memory_refresh_s: float = 0.25
+    memory_retries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,8 @@ class Runtime:
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
             core._set_resources(dict(config.totals))
-            self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC)
+            core._set_memory_retries(config.memory_retries)
+            self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             core._set_doorbell(self._doorbell_fd)
             self._monitor = Monitor(
                 {
@@ -125,6 +132,7 @@ class Runtime:
                     "worker_capacity": config.worker_capacity,
                     "path": [path or os.getcwd() for path in sys.path],
                     "program": sys.argv[0] if sys.argv else "",
+                    "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
                     "segment_fds": core._session_descriptors() if store.anonymous else None,
                 },
                 self._doorbell_fd,

@@ -1,9 +1,13 @@
 # _runtime/supervisor.py - the helper process: forks workers, sees deaths, puts right what the dead left.
 #
 # Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
-#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, a pidfd of each worker. Two
-#                timeouts: a second after tables emptied, a second after a worker could not be started.
-#             V3 all it knows can be found again in shared memory: a new supervisor adopts the living workers.
+#             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, pidfd and pipe of each worker. Three
+#                timeouts: a second after tables emptied, a second after a worker was refused by the system, and the
+#                refresh time of the memory monitor while a worker has a task.
+#             V3 all it knows can be found again in shared memory or from the kernel: a new supervisor adopts the living
+#                workers.
+#             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits:
+#                then one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
 
@@ -22,12 +26,16 @@ from typing import Any
 
 from miniray import _miniray_core as core
 from miniray._runtime import limits, worker_main
+from miniray._runtime.memory_monitor import MemoryMonitor
+from miniray._runtime.memory_use import KernelKills
+from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
 
 _KIND_WORKER = 3  # process_table.hpp ProcessKind
-_UNKNOWN_END = 0x7FFFFFFF
+_NO_ROW, _NO_TASK = 0, 1  # what core._recover found of a process
 _TRIM_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
-_QUICK_DEATHS = 3  # workers that die before they took a row, in a row, until no more are started
+_QUICK_DEATHS = 3  # workers that end before they took a row, in a row, until no more are started unasked
+_IDLE_DEATHS = 20  # the same for workers that end before they took a task, while no task is finished
 
 
 class Supervisor:
@@ -43,8 +51,14 @@ class Supervisor:
         self._socket = socket.socket(fileno=config["socket_fd"])
         self._doorbell_fd: int = config["doorbell_fd"]
         self._poll = select.poll()
-        self._workers: dict[int, tuple[int, bool]] = {}  # pidfd -> (pid, our child)
-        self._quick_deaths = 0
+        self._workers: dict[int, Worker] = {}  # by process number
+        self._by_fd: dict[int, Worker] = {}  # by pidfd and by pipe
+        self._started = 0
+        self._quick_deaths = 0  # in a row
+        self._idle_deaths = (0, 0)  # in a row, and tasks finished until then
+        self._last_quick = 0  # order of the last worker that ended while starting
+        self._kernel_kills = KernelKills()
+        self._memory = MemoryMonitor(config["memory"], self._pidfd_of)
         self._retry_at: float | None = None  # when to try again to start a worker that the system refused
         self._refusal_told = False
         for fd in (config["socket_fd"], config["doorbell_fd"], config["spill_fd"]):
@@ -69,11 +83,14 @@ class Supervisor:
         core._sweep()
         for pid, kind, _, _ in core._processes():
             if kind == _KIND_WORKER:
-                with contextlib.suppress(ProcessLookupError):
-                    self._watch(pid, is_child=False)
+                try:
+                    self._adopt(pid, core._life_of(pid))
+                except ProcessLookupError:  # it ended just now
+                    core._recover(pid, UNKNOWN_END)
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
             self._socket.send(b"ready")
         self._start_workers(self._config["pool_size"] - len(self._workers))
+        self._memory.tend()
         # A predecessor may have died after it heard that something is to be given back: nobody tells twice. Of places
         # in the spill file a batch goes between two looks at the rest.
         discards_left = core._discard_places()
@@ -81,18 +98,23 @@ class Supervisor:
         trim_at: float | None = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
         while True:
             now = 0.0 if discards_left else None
-            times = [time_s for time_s in (now, trim_at, self._retry_at) if time_s is not None]
+            times = [time_s for time_s in (now, trim_at, self._retry_at, self._memory.look_at) if time_s is not None]
             for fd, _ in self._poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None):
                 if fd == self._driver_fd or (fd == self._socket.fileno() and not self._hear_driver()):
                     return
                 if fd == self._doorbell_fd:
-                    os.read(self._doorbell_fd, 8)
-                elif fd in self._workers:
-                    self._bury(fd)
+                    with contextlib.suppress(BlockingIOError):  # the driver's monitor was faster
+                        os.read(self._doorbell_fd, 8)
+                elif (worker := self._by_fd.get(fd)) is not None:
+                    if fd == worker.pidfd:
+                        self._bury(worker)
+                    else:
+                        self._lose(worker)
             if self._retry_at is None or time.monotonic() >= self._retry_at:
                 self._retry_at = None
                 self._start_missing()
             discards_left = core._discard_places()
+            self._memory.tend()
             if trim_at is None:
                 trim_at = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
             elif time.monotonic() >= trim_at:
@@ -102,36 +124,106 @@ class Supervisor:
     def _hear_driver(self) -> bool:
         return bool(self._socket.recv(64))  # it only ever closes: the end
 
-    def _watch(self, pid: int, is_child: bool) -> None:
-        fd = os.pidfd_open(pid)
-        self._workers[fd] = (pid, is_child)
-        self._poll.register(fd, select.POLLIN)
+    def _pidfd_of(self, pid: int) -> int | None:
+        worker = self._workers.get(pid)
+        return None if worker is None else worker.pidfd
 
-    def _bury(self, fd: int) -> None:
-        pid, is_child = self._workers.pop(fd)
-        self._poll.unregister(fd)
-        os.close(fd)
-        status = _UNKNOWN_END
-        if is_child:
+    def _adopt(self, pid: int, life_number: int) -> None:
+        life_fd = reopen_life(pid, life_number) if life_number >= 0 else -1
+        worker = self._watch(pid, life_fd, is_child=False)
+        if life_number >= 0 and life_fd < 0:  # it lost its pipe while there was no supervisor
+            self._lose(worker)
+
+    def _watch(self, pid: int, life_fd: int, is_child: bool) -> Worker:
+        self._started += 1
+        try:
+            worker = Worker(pid, os.pidfd_open(pid), life_fd, is_child, self._started)
+        except OSError:
+            if life_fd >= 0:
+                os.close(life_fd)
+            raise
+        self._workers[pid] = worker
+        for fd in (worker.pidfd, worker.life_fd):
+            if fd >= 0:
+                self._by_fd[fd] = worker
+                self._poll.register(fd, select.POLLIN)
+        return worker
+
+    def _forget_life(self, worker: Worker) -> None:
+        if worker.life_fd >= 0:
+            self._poll.unregister(worker.life_fd)
+            del self._by_fd[worker.life_fd]
+            worker.close_life()
+
+    def _lose(self, worker: Worker) -> None:
+        """End a worker whose pipe is closed; does no harm to one that is ending."""
+        self._forget_life(worker)
+        worker.reason = worker.reason or lost_reason(worker.pid, self._config["name"])
+        worker.kill()
+
+    def _bury(self, worker: Worker) -> None:
+        self._forget_life(worker)
+        self._poll.unregister(worker.pidfd)
+        os.close(worker.pidfd)
+        del self._by_fd[worker.pidfd], self._workers[worker.pid]
+        status = UNKNOWN_END
+        if worker.is_child:
             with contextlib.suppress(ChildProcessError):
-                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if core._recover(pid, status):
-            self._quick_deaths = 0
-        elif status != 0:
+                status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+        cause = note = 0
+        if (ended := self._memory.take_end_of(worker.pid)) is not None:
+            cause, note = ended.cause, ended.note
+        elif worker.reason is not None:
+            note = core._note_death(worker.reason)
+        elif status == -signal.SIGKILL and self._kernel_kills.take():
+            note = core._note_death(
+                "the kernel killed it for memory (its counter of such kills has risen). Use less memory per task, run "
+                "fewer at a time (num_cpus, or memory= in the decorator), or give the program more"
+            )
+        self._count_death(worker, status, core._recover(worker.pid, status, cause, note))
+
+    def _count_death(self, worker: Worker, status: int, found: int) -> None:
+        """See whether workers end one after the other without doing anything; ``found``: see ``_recover``."""
+        if found == _NO_ROW and status != 0:
             self._quick_deaths += 1
-            if self._quick_deaths == _QUICK_DEATHS:
-                sys.stderr.write(
-                    f"miniray: {_QUICK_DEATHS} workers in a row ended while starting (last: pid {pid}, status "
-                    f"{status}); no more are started. Their output above says why.\n"
-                )
+            self._last_quick = worker.order
+        elif found == _NO_TASK and status != 0:
+            finished = core._statistics()["finished"]
+            deaths, finished_then = self._idle_deaths
+            self._idle_deaths = (deaths + 1 if finished == finished_then else 1, finished)
+            if self._idle_deaths[0] < _IDLE_DEATHS:
+                return
+            self._quick_deaths = max(_QUICK_DEATHS, self._quick_deaths + 1)
+            self._last_quick = worker.order
+        elif worker.order > self._last_quick:
+            self._quick_deaths, self._idle_deaths = 0, (0, 0)
+            return
+        if self._quick_deaths >= _QUICK_DEATHS:
+            self._give_up(worker.pid, status)
+
+    def _give_up(self, pid: int, status: int) -> None:
+        """Fail the calls that only a new worker could take."""
+        end = describe_end(status)
+        told = f"{_QUICK_DEATHS} workers in a row ended before they could take a task (the last: pid {pid}, {end})"
+        if self._quick_deaths == _QUICK_DEATHS:
+            _tell(f"{told}; another is started only for a call that waits. Their output above says why")
+        core._fail_stranded(pid, status, core._note_death(f"no worker can be started: {told}"))
+        if self._workers:  # they take what is left, or block, and a call waits for another: no storm meanwhile
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def _start_missing(self) -> None:
         needed, registered = core._workers_needed()
         starting = len(self._workers) - registered
         missing = max(needed - starting, self._config["pool_size"] - len(self._workers))
         room = self._config["worker_capacity"] - len(self._workers)
-        if self._quick_deaths < _QUICK_DEATHS:
-            self._start_workers(min(missing, room))
+        if self._quick_deaths >= _QUICK_DEATHS:  # V4
+            rows = {pid for pid, kind, _, _ in core._processes() if kind == _KIND_WORKER}
+            tried = {worker.pid for worker in self._workers.values() if worker.order > self._last_quick}
+            if tried & rows:
+                self._quick_deaths, self._idle_deaths = 0, (0, 0)
+            else:
+                missing = min(missing, 1) if needed and not tried else 0
+        self._start_workers(min(missing, room))
 
     def _start_workers(self, count: int) -> None:
         """Start workers; what the system refuses is told once and tried again later."""
@@ -143,29 +235,29 @@ class Supervisor:
                 if not self._refusal_told:
                     self._refusal_told = True
                     refused = limits.explain(error, "start another worker")
-                    sys.stderr.write(
-                        f"miniray: {refused.strerror}. The session goes on with {len(self._workers)} workers and tries "
-                        "again every second.\n"
+                    _tell(
+                        f"{refused.strerror}. The session goes on with {len(self._workers)} workers and tries again "
+                        "every second"
                     )
                 return
 
     def _start_worker(self) -> None:
         with contextlib.ExitStack() as opened:
             pipes = []
-            for _ in range(2):
+            for _ in range(3):
                 read_fd, write_fd = os.pipe()
                 pipes.append((read_fd, write_fd))
                 opened.callback(os.close, read_fd)
                 opened.callback(os.close, write_fd)
-            (out_read, out_write), (err_read, err_write) = pipes
+            (out_read, out_write), (err_read, err_write), (life_read, life_write) = pipes
             pid = os.fork()
             if pid == 0:
-                for fd in (out_read, err_read, self._driver_fd, *self._workers):
+                for fd in (out_read, err_read, life_read, self._driver_fd, *self._by_fd):
                     os.close(fd)
                 self._socket.close()
-                worker_main.main(self._config, out_write, err_write)
+                worker_main.main(self._config, out_write, err_write, life_write)
             try:
-                self._watch(pid, is_child=True)
+                self._watch(pid, os.dup(life_read), is_child=True)
             except OSError:
                 os.kill(pid, signal.SIGKILL)
                 core._recover(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -175,30 +267,36 @@ class Supervisor:
 
     def end(self) -> None:
         """Kill the workers, wait for their ends, remove the segments."""
-        for fd in self._workers:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-        for fd, (pid, is_child) in self._workers.items():
-            waiter = select.poll()
-            waiter.register(fd, select.POLLIN)
-            waiter.poll()
-            if is_child:
+        for worker in self._workers.values():
+            worker.kill()
+        for worker in self._workers.values():
+            worker.wait()
+            if worker.is_child:
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+                    os.waitpid(worker.pid, 0)
         core._session_unlink(self._config["name"])
+
+
+def _tell(text: str) -> None:
+    """Print a line for the user; the driver shows it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"miniray: {text}.\n")
+        sys.stderr.flush()
 
 
 def main(argument: str) -> None:
     """Run the supervisor with the configuration in ``argument`` (JSON)."""
     config = json.loads(argument)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program that ignores it would hide how workers end
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the driver's monitor thread blocks all, and may have started this
     try:
         supervisor = Supervisor(config)
     except ProcessLookupError:  # the driver is gone already
         core._session_unlink(config["name"])
         os._exit(1)
     except (OSError, RuntimeError) as error:
-        sys.stderr.write(f"miniray: the supervisor cannot start: {error}\n")
+        _tell(f"the supervisor cannot start: {error}")
         os._exit(1)
     gc.collect()
     gc.freeze()

@@ -130,6 +130,31 @@ void add_workers(std::vector<Scenario>& list) {
                         });
                         EXPECT(runtime::wait_for_lease(world.victim, 1, 0, 0) != runtime::WaitOutcome::kReady);
                       }});
+  list.push_back({.name = "call: fails because no worker can be started",
+                  .prepare =
+                      [](World& world) {
+                        one_processor(world);
+                        (void)submit(world, world.driver, {.result_count = 2});
+                        (void)submit(world, world.driver, {});
+                      },
+                  .operate =
+                      [](World& world) {
+                        const miniray::scheduler::ProcessEnd end{7, 1, miniray::scheduler::DeathCause::kNoWorker, 0};
+                        for (bool failed = true; failed;) {
+                          change(world.victim, [&](Transaction& transaction, Wakes& wakes) {
+                            failed = world.victim.scheduler.fail_stranded_task(transaction, end, ~0ULL, wakes);
+                          });
+                        }
+                      }});
+  list.push_back({.name = "memory watch: sleeps, and is woken by a lease",
+                  .prepare = [](World& world) { one_processor(world), start_worker(world.join()); },
+                  .operate =
+                      [](World& world) {
+                        change(world.victim, [&](Transaction& transaction, Wakes&) {
+                          EXPECT(world.victim.scheduler.let_memory_watch_sleep(transaction));
+                        });
+                        (void)submit(world, world.victim, {});
+                      }});
   list.push_back({.name = "worker: finds its lease",
                   .prepare = one_processor,
                   .before = [](World& world) { lease_to_victim(world, {}, 0); },

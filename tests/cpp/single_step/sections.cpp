@@ -28,6 +28,8 @@ namespace fs = std::filesystem;
 constexpr const char* kCombines =
     "needs Python; combines, in a section that is undone as one, operations that are stepped here";
 
+constexpr const char* kOnlyReads = "needs Python; changes nothing under the lock";
+
 struct Excuse {
   const char* what;  // file and function of a section, or class and name of an operation
   const char* reason;
@@ -60,7 +62,14 @@ constexpr Excuse kExcuses[] = {
     {"python/session_functions.cpp session_close", kCombines},
     {"python/session_functions.cpp set_resources", kCombines},
     {"python/session_functions.cpp find_shape", kCombines},
-    {"python/session_functions.cpp workers_needed", kCombines},
+    {"python/codec.cpp read_death_note", kOnlyReads},
+    {"python/supervision.cpp workers_needed", kOnlyReads},
+    {"python/supervision.cpp running_tasks", kOnlyReads},
+    {"python/supervision.cpp note_death",
+     "one text of a ring, told apart by its number: a half-written one is never referred to"},
+    {"python/supervision.cpp fail_stranded", kCombines},
+    {"python/supervision.cpp let_memory_watch_sleep", kCombines},
+    {"python/supervision.cpp set_memory_retries", kCombines},
     {"python/store_memory.cpp refer_to_object", kCombines},
     {"python/store_memory.cpp seal_block", kCombines},
     {"PageHeap::initialize", "as create"},
