@@ -186,6 +186,12 @@ int discard_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_byte
              : -errno;
 }
 
+std::uint64_t file_system_free_bytes(Descriptor file) noexcept {
+  struct statvfs status{};
+  if (fstatvfs(file, &status) != 0 || status.f_blocks == 0) return UINT64_MAX;
+  return static_cast<std::uint64_t>(status.f_bavail) * static_cast<std::uint64_t>(status.f_frsize);
+}
+
 std::uint64_t shared_memory_available_bytes() noexcept {
   struct statvfs status{};
   if (statvfs(kSharedMemoryFolder, &status) != 0) return 0;

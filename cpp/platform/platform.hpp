@@ -94,6 +94,8 @@ void on_fork_in_child(void (*handler)()) noexcept;
 [[nodiscard]] int write_file(Descriptor file, std::uint64_t offset, const void* data, std::uint64_t size_bytes) noexcept;
 // Reserves disk space, by writing zeros where the file system cannot otherwise; 0 or -errno.
 [[nodiscard]] int reserve_file_space(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+// Free space of the file's file system; UINT64_MAX where it has no size of its own (memfd) or does not say.
+[[nodiscard]] std::uint64_t file_system_free_bytes(Descriptor file) noexcept;
 [[nodiscard]] std::uint64_t file_resident_bytes(Descriptor file) noexcept;
 [[nodiscard]] std::uint64_t shared_memory_available_bytes() noexcept;
 

@@ -92,6 +92,7 @@ struct DomainFailure {
   platform::ProcessNumber owner = 0;
   [[nodiscard]] explicit operator bool() const noexcept { return error != DomainError::kNone; }
 };
+[[nodiscard]] inline DomainFailure system_failure(int error) noexcept { return {DomainError::kSystem, error, 0, 0}; }
 
 struct DomainFiles {
   platform::Descriptor control = -1;

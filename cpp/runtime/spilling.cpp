@@ -19,7 +19,8 @@ constexpr std::int64_t kFreedWaitNs = 2'000'000;    // between two looks at what
 constexpr std::uint64_t kStuckNs = 100'000'000;     // without anything freed: who spills may have been stopped
 constexpr std::uint64_t kPatienceNs = 300'000'000;  // for others to free memory, when nothing may be spilled
 constexpr std::uint64_t kFreshBytes = 1ULL << 20;   // smaller payloads are not worth a system call for each buffer
-constexpr int kNoSpace = -28, kNoMemory = -12;      // ENOSPC, ENOMEM: the same numbers everywhere
+constexpr std::uint64_t kFreshReserveBytes = 16ULL << 20;
+constexpr int kNoSpace = -28, kNoMemory = -12;  // ENOSPC, ENOMEM: the same numbers everywhere
 
 bool write_victim(Domain& domain, SpillVictim& victim, int& error) noexcept {
   std::uint64_t done = 0;
@@ -170,7 +171,9 @@ Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& d
     if (result == AllocateResult::kDone) {
       if (domain.objects.is_backed(object)) return {ReserveResult::kInHeap};
       const std::uint64_t offset = domain.objects[object].offset.get();
-      const bool is_fresh = demand.may_be_fresh && size_bytes >= kFreshBytes;
+      // Not where the file system is nearly full: a write that fails half-way leaves pages, and others need the last ones.
+      const bool is_fresh = demand.may_be_fresh && size_bytes >= kFreshBytes &&
+                            platform::file_system_free_bytes(domain.heap_file()) / 2 > size_bytes + kFreshReserveBytes;
       growth_error = is_fresh ? domain.may_grow_heap(offset, size_bytes) : domain.grow_heap(offset, size_bytes);
       if (growth_error == 0) return {is_fresh ? ReserveResult::kInFreshHeap : ReserveResult::kInHeap};
       {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "store/page_heap_layout.hpp"
+
 namespace miniray::store {
 
 namespace {
@@ -12,33 +14,6 @@ constexpr std::uint64_t kRowStepBytes = 1U << 18;
 // How far a search goes that the bitmaps do not answer: at first, and before the heap is called full.
 constexpr int kLooks = 8;
 constexpr int kLastLooks = 512;
-
-struct Bin {
-  std::uint32_t first_level;
-  std::uint32_t second_level;
-};
-
-// Runs shorter than kSecondLevels pages have a bin each; above, each power of
-// two is cut into kSecondLevels bins.
-constexpr Bin bin_of(std::uint32_t pages) noexcept {
-  if (pages < kSecondLevels) return {0, pages};
-  const auto exponent = static_cast<std::uint32_t>(std::bit_width(pages) - 1);
-  return {exponent - 2, (pages >> (exponent - 3)) - kSecondLevels};
-}
-
-constexpr std::uint32_t size_class_of(std::uint64_t size_bytes) noexcept {
-  std::uint32_t size_class = 0;
-  while (kBlockSizes[size_class] < size_bytes) ++size_class;
-  return size_class;
-}
-
-constexpr std::uint32_t blocks_per_slab(std::uint32_t size_class) noexcept {
-  return static_cast<std::uint32_t>(kSlabPages * kPageBytes / kBlockSizes[size_class]);
-}
-
-constexpr std::uint32_t pages_for(std::uint64_t size_bytes) noexcept {
-  return static_cast<std::uint32_t>((size_bytes + kPageBytes - 1) / kPageBytes);
-}
 
 }  // namespace
 
@@ -346,160 +321,6 @@ void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::ui
     partial_remove(transaction, page, size_class);
     release_run(transaction, page, kSlabPages);
   }
-}
-
-// --- truth and derived ------------------------------------------------------------------------------------------------
-
-const char* PageHeap::validate() const noexcept {
-  std::uint64_t free_runs = 0;
-  std::uint64_t discard_runs = 0;
-  std::uint64_t used_bytes = 0;
-  std::uint64_t partial_slabs[kClassCount] = {};
-  bool previous_free = false;
-  const std::uint32_t end = header_->high_page.get();
-  if (end == 0 || end > header_->page_count) return "heap: the wilderness begins outside";
-  std::uint32_t page = 1;
-  while (page < end) {
-    const auto kind = static_cast<RunKind>(rows_[page].kind.get());
-    const std::uint32_t pages = rows_[page].page_count.get();
-    if (pages == 0 || pages > end - page) return "heap: a run has an impossible length";
-    if (rows_[page + pages - 1].first.get() != page) return "heap: the last page of a run does not name its first";
-    if (kind == RunKind::kFree) {
-      if (previous_free) return "heap: two free runs touch";
-      ++free_runs;
-    } else if (kind == RunKind::kDiscard) {
-      discard_runs += page == header_->discarding.get() ? 0U : 1U;
-    } else if (kind == RunKind::kSlab) {
-      const std::uint32_t size_class = rows_[page].slab.get() >> 16;
-      if (size_class >= kClassCount || pages != kSlabPages) return "heap: bad slab";
-      std::uint32_t used = 0;
-      for (std::uint32_t i = 0; i < kSlabPages; ++i)
-        used += static_cast<std::uint32_t>(std::popcount(rows_[page + i].bits.get()));
-      if (used != (rows_[page].slab.get() & 0xFFFF)) return "heap: a slab's used count differs from its bits";
-      if (used < blocks_per_slab(size_class)) ++partial_slabs[size_class];
-      used_bytes += std::uint64_t{used} * kBlockSizes[size_class];
-    } else if (kind == RunKind::kUsed) {
-      used_bytes += std::uint64_t{pages} * kPageBytes;
-    } else {
-      return "heap: a run starts with an interior page";
-    }
-    previous_free = kind == RunKind::kFree;
-    page += pages;
-  }
-  if (previous_free) return "heap: a free run touches the wilderness";
-  if (used_bytes != header_->used_bytes.get()) return "heap: used bytes differ from the runs";
-  if (const char* fault = validate_slabs(partial_slabs); fault != nullptr) return fault;
-  return validate_bins(free_runs, discard_runs);
-}
-
-const char* PageHeap::validate_slabs(const std::uint64_t (&partial_slabs)[kClassCount]) const noexcept {
-  for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
-    std::uint64_t listed = 0;
-    for (std::uint32_t slab = header_->partial[size_class].get(); slab != shm::kNone; slab = rows_[slab].next.get()) {
-      if (rows_[slab].kind.get() != static_cast<std::uint32_t>(RunKind::kSlab)) return "heap: a partial list leaves the slabs";
-      if (++listed > partial_slabs[size_class]) return "heap: a partial list is too long";
-    }
-    if (listed != partial_slabs[size_class]) return "heap: a slab with room is in no list";
-  }
-  return nullptr;
-}
-
-const char* PageHeap::validate_bins(std::uint64_t free_runs, std::uint64_t discard_runs) const noexcept {
-  std::uint64_t listed = 0;
-  for (std::uint32_t first = 0; first < kFirstLevels; ++first) {
-    for (std::uint32_t second = 0; second < kSecondLevels; ++second) {
-      const std::uint32_t head = header_->bins[first][second].get();
-      const bool marked = (header_->second_level_bits[first].get() >> second & 1U) != 0;
-      if (marked != (head != shm::kNone)) return "heap: a bin and its bit disagree";
-      for (std::uint32_t page = head; page != shm::kNone; page = rows_[page].next.get()) {
-        if (rows_[page].kind.get() != static_cast<std::uint32_t>(RunKind::kFree)) return "heap: a used run in a bin";
-        const Bin bin = bin_of(rows_[page].page_count.get());
-        if (bin.first_level != first || bin.second_level != second) return "heap: a run in the wrong bin";
-        if (++listed > free_runs) return "heap: too many runs in bins";
-      }
-    }
-    const bool marked = (header_->first_level_bits.get() >> first & 1U) != 0;
-    if (marked != (header_->second_level_bits[first].get() != 0)) return "heap: first and second level disagree";
-  }
-  if (listed != free_runs) return "heap: a free run is in no bin";
-  for (std::uint32_t page = header_->discard_head.get(); page != shm::kNone; page = rows_[page].next.get()) {
-    if (rows_[page].kind.get() != static_cast<std::uint32_t>(RunKind::kDiscard)) return "heap: a run in use is to be discarded";
-    if (discard_runs-- == 0) return "heap: too many runs to discard";
-  }
-  return discard_runs == 0 ? nullptr : "heap: a run to discard is in no list";
-}
-
-bool PageHeap::heads_are_sound() const noexcept {
-  const std::uint32_t end = header_->high_page.get();
-  const auto kind_of = [this](std::uint32_t page) { return static_cast<RunKind>(rows_[page].kind.get()); };
-  if (end > header_->backed_rows.load_acquire() && end > 1) return false;
-  for (std::uint32_t first = 0; first < kFirstLevels; ++first) {
-    const std::uint32_t bits = header_->second_level_bits[first].get();
-    if (((header_->first_level_bits.get() >> first & 1U) != 0) != (bits != 0)) return false;
-    for (std::uint32_t second = 0; second < kSecondLevels; ++second) {
-      const std::uint32_t page = header_->bins[first][second].get();
-      if ((page != shm::kNone) != ((bits >> second & 1U) != 0)) return false;
-      if (page == shm::kNone) continue;
-      const std::uint32_t pages = rows_[page].page_count.get();
-      if (page >= end || kind_of(page) != RunKind::kFree || pages == 0 || pages > end - page) return false;
-      const Bin bin = bin_of(pages);
-      if (bin.first_level != first || bin.second_level != second) return false;
-    }
-  }
-  for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
-    const std::uint32_t page = header_->partial[size_class].get();
-    if (page != shm::kNone && (page >= end || kind_of(page) != RunKind::kSlab || rows_[page].slab.get() >> 16 != size_class))
-      return false;
-  }
-  for (const std::uint32_t page : {header_->discard_head.get(), header_->discarding.get()}) {
-    if (page != shm::kNone && (page >= end || kind_of(page) != RunKind::kDiscard)) return false;
-  }
-  return true;
-}
-
-void PageHeap::rebuild(Transaction& transaction) noexcept {
-  for (auto& level : header_->bins) {
-    for (auto& head : level) transaction.set(head, shm::kNone);
-  }
-  for (auto& bits : header_->second_level_bits) transaction.set(bits, 0);
-  transaction.set(header_->first_level_bits, 0);
-  for (auto& head : header_->partial) transaction.set(head, shm::kNone);
-  transaction.set(header_->discard_head, shm::kNone);
-  std::uint64_t used_bytes = 0;
-  for (std::uint32_t page = 1; page < header_->high_page.get();) {
-    if (transaction.room() < 32) transaction.commit();
-    const std::uint32_t pages = rows_[page].page_count.get();
-    transaction.set(rows_[page + pages - 1].first, page);
-    switch (static_cast<RunKind>(rows_[page].kind.get())) {
-      case RunKind::kFree:
-        bin_insert(transaction, page, pages);
-        break;
-      case RunKind::kDiscard:
-        if (page == header_->discarding.get()) break;
-        transaction.set(rows_[page].next, header_->discard_head.get());
-        transaction.set(header_->discard_head, page);
-        break;
-      case RunKind::kUsed:
-        used_bytes += std::uint64_t{pages} * kPageBytes;
-        break;
-      case RunKind::kSlab: {
-        const std::uint32_t size_class = rows_[page].slab.get() >> 16;
-        std::uint32_t used = 0;
-        for (std::uint32_t i = 0; i < kSlabPages; ++i) {
-          transaction.set(rows_[page + i].first, page);
-          used += static_cast<std::uint32_t>(std::popcount(rows_[page + i].bits.get()));
-        }
-        transaction.set(rows_[page].slab, size_class << 16 | used);
-        if (used < blocks_per_slab(size_class)) partial_push(transaction, page, size_class);
-        used_bytes += std::uint64_t{used} * kBlockSizes[size_class];
-        break;
-      }
-      case RunKind::kInterior:
-        MINIRAY_REQUIRE(!"rebuild met a page that begins no run");
-    }
-    page += pages;
-  }
-  transaction.set(header_->used_bytes, used_bytes);
 }
 
 }  // namespace miniray::store

@@ -54,7 +54,7 @@ for round in range(3):
     refs = [work.remote(i, large) for i in range(20)]
     assert [total for _, total in ray.get(refs)] == [3 * i for i in range(20)]
     assert len(ray.wait(refs, num_returns=20)[0]) == 20
-    many = (7000, 1000, 1000)[round]  # at first more than the tables keep pages for
+    many = (16_000, 1000, 1000)[round]  # at first more results than the table keeps pages for
     queued = [small.remote(i, 1) for i in range(many)]
     assert ray.get(queued) == list(range(many))
     del queued, refs

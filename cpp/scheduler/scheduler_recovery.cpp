@@ -1,0 +1,211 @@
+// scheduler/scheduler_recovery.cpp - what a dead worker's lease becomes, calls that nobody can run; truth against derived.
+//
+// Invariants  R1 a task's results may need several sections: the lease, or the place in the queue, stays until they are dealt with, so
+//                that a rescuer who dies is followed by the next, who finds the same decision.
+#include <cstring>
+
+#include "scheduler/scheduler.hpp"
+
+namespace miniray::scheduler {
+
+using process::ProcessEntry;
+using process::WorkerState;
+using store::AllocateResult;
+using store::ObjectEntry;
+using store::ObjectState;
+
+namespace {
+constexpr std::uint32_t as_word(TaskState state) noexcept { return static_cast<std::uint32_t>(state); }
+constexpr std::uint32_t as_word(WorkerState state) noexcept { return static_cast<std::uint32_t>(state); }
+constexpr std::uint32_t kMinusOne = static_cast<std::uint32_t>(-1);
+constexpr std::uint32_t kRoom = 2048;
+}  // namespace
+
+// --- recovery ------------------------------------------------------------------------------------------------------
+
+void Scheduler::discard_half_made_results(Transaction& transaction, Index task) noexcept {
+  // Memory given to results that were never sealed, and references counted in them. May take several sections, and be done twice:
+  // callers change nothing else before it.
+  for (Index object = tasks[task].first_result.get(); object != kNone; object = (*objects_)[object].next_result.get()) {
+    if (transaction.room() < 512) transaction.commit();
+    objects_->discard_payload(transaction, object);
+  }
+}
+
+void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept {
+  TaskEntry& entry = tasks[task];
+  CrashRecord record{kCrashFormat, end.cause, {}, end.pid, end.status, entry.attempt.get() + 1, 0, end.note};
+  char name[96] = {};
+  record.name_bytes = static_cast<std::uint32_t>(copy_name(task, name, sizeof(name)));
+  discard_half_made_results(transaction, task);
+  Index object = entry.first_result.get();
+  while (object != kNone) {
+    if (transaction.room() < 1024) transaction.commit();
+    ObjectEntry& result = (*objects_)[object];
+    const Index next = result.next_result.get();
+    const std::uint64_t wanted = (sizeof(record) + record.name_bytes + 7) & ~7ULL;
+    CrashRecord mine = record;
+    // Without room for the name (a full store) the error comes without it.
+    if (objects_->reserve(transaction, object, wanted, false) != AllocateResult::kDone || !objects_->is_backed(object)) {
+      objects_->discard_payload(transaction, object);
+      mine.name_bytes = 0;
+      (void)objects_->reserve(transaction, object, sizeof(record), false);
+    }
+    std::byte* payload = objects_->payload_for_write(object);
+    std::memcpy(payload, &mine, sizeof(mine));
+    std::memcpy(payload + sizeof(mine), name, mine.name_bytes);
+    seal(transaction, object, ObjectState::kError, wakes);
+    if (result.references.get() == 0) objects_->free(transaction, object);
+    object = next;
+  }
+}
+
+std::size_t Scheduler::copy_name(Index task, char* name, std::size_t room) const noexcept {
+  const Index object = tasks[task].function.get();
+  if (object == kNone) return 0;
+  const store::PayloadView function = objects_->view(object);
+  std::uint32_t length = 0;
+  std::memcpy(&length, function.data + 4, sizeof(length));
+  const std::size_t copied = length < room ? length : room;
+  std::memcpy(name, function.data + 8, copied);
+  return copied;
+}
+
+// Whether the task has a retry left for that cause.
+bool Scheduler::may_repeat_after_death(Index task, DeathCause cause) const noexcept {
+  const TaskEntry& entry = tasks[task];
+  if (cause == DeathCause::kMemoryForGood) return false;
+  return cause == DeathCause::kMemory ? may_repeat_for_memory(entry) : entry.retries_left.get() != 0;
+}
+
+void Scheduler::take_retry(Transaction& transaction, Index task, DeathCause cause) noexcept {
+  TaskEntry& entry = tasks[task];
+  if (cause == DeathCause::kMemory) {
+    if (header_->memory_retries.get() != kRetryForever) transaction.add(entry.flags, kMemoryEnd);
+  } else if (entry.retries_left.get() != kRetryForever) {
+    transaction.add(entry.retries_left, kMinusOne);
+  }
+}
+
+bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
+                                   Wakes& wakes) noexcept {
+  finish_notifications(transaction, wakes);
+  if (header_->idle_count.get() != 0 || header_->running_count.get() != 0) return false;
+  const Index index = best_shape();
+  if (index == kNone) return false;
+  const Index task = shape(index).head.get();
+  if (tasks[task].sequence.get() > last_sequence) return false;
+  fail_with_crash(transaction, task, end, wakes);
+  queue_pop(transaction, index);  // still its head: what became ready meanwhile stands behind
+  end_task(transaction, task);
+  return true;
+}
+
+bool Scheduler::let_memory_watch_sleep(Transaction& transaction) noexcept {
+  if (header_->idle_count.get() != header_->worker_count.get()) return false;
+  transaction.set(header_->memory_watch_sleeps, 1);
+  return true;
+}
+
+void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept {
+  finish_notifications(transaction, wakes);
+  ProcessEntry& entry = (*processes_)[worker.slot];
+  const auto state = static_cast<WorkerState>(entry.worker_state.get());
+  if (state == WorkerState::kNoWorker) return;
+  if (state == WorkerState::kIdle) idle_remove(transaction, worker.slot);
+  if (const Index task = entry.lease.get(); task != kNone) {
+    TaskEntry& lost = tasks[task];
+    // Results may need several sections: the lease stays until they are dealt with, so that a rescuer who dies is followed by the next.
+    const bool is_made = lost.first_result.get() == kNone && lost.result_count.get() != 0;
+    const bool tries_again = !is_made && may_repeat_after_death(task, end.cause);
+    if (tries_again) {
+      discard_half_made_results(transaction, task);
+    } else if (!is_made) {
+      fail_with_crash(transaction, task, end, wakes);
+    }
+    if (transaction.room() < kRoom) transaction.commit();
+    drop_lease(transaction, worker.slot);
+    if (tries_again) {
+      take_retry(transaction, task, end.cause);
+      transaction.add(lost.attempt, 1);
+      transaction.set(lost.state, as_word(TaskState::kQueued));
+      transaction.set(lost.worker, 0);
+      queue_push(transaction, task, true);
+    } else {
+      end_task(transaction, task);
+    }
+  }
+  if (state != WorkerState::kExiting) transaction.add(header_->worker_count, kMinusOne);
+  transaction.set(entry.worker_state, as_word(WorkerState::kNoWorker));
+  dispatch(transaction, wakes);
+  wakes.doorbell = true;
+}
+
+// --- truth and derived ---------------------------------------------------------------------------------------------
+
+const char* Scheduler::validate() const noexcept {
+  if (const char* fault = tasks.validate(); fault != nullptr) return fault;
+  std::uint32_t queued = 0;
+  tasks.for_each_used([&](Index task) { queued += tasks[task].state.get() == as_word(TaskState::kQueued) ? 1U : 0U; });
+  std::uint32_t listed = 0;
+  for (Index index = 0; index < header_->resources.shape_count.get(); ++index) {
+    const Shape& queue = shape(index);
+    std::uint32_t count = 0;
+    Index last = kNone;
+    for (Index task = queue.head.get(); task != kNone; task = tasks[task].next.get()) {
+      if (tasks[task].state.get() != as_word(TaskState::kQueued)) return "scheduler: a task in a queue is not queued";
+      if (tasks[task].shape.get() != index) return "scheduler: a task in the queue of another shape";
+      if (++count > queued) return "scheduler: a queue has a cycle";
+      last = task;
+    }
+    if (count != queue.queued_count.get() || last != queue.tail.get()) return "scheduler: a queue's count or tail is wrong";
+    listed += count;
+  }
+  if (listed != queued || listed != header_->resources.queued_count.get()) return "scheduler: a queued task is in no queue";
+  std::int64_t available[kResourceCapacity];
+  for (std::uint32_t i = 0; i < kResourceCapacity; ++i) available[i] = resource(i).total.get();
+  std::uint32_t idle = 0;
+  std::uint32_t running = 0;
+  std::uint32_t workers = 0;
+  for (Index slot = 1; slot < processes_->high_water(); ++slot) {
+    const ProcessEntry& entry = (*processes_)[slot];
+    const auto state = static_cast<WorkerState>(entry.worker_state.get());
+    if (state == WorkerState::kIdle || state == WorkerState::kRunning || state == WorkerState::kBlocked) ++workers;
+    if (state == WorkerState::kIdle) ++idle;
+    if (state == WorkerState::kRunning) ++running;
+    if (state != WorkerState::kRunning && state != WorkerState::kBlocked) continue;
+    const Index task = entry.lease.get();
+    if (!tasks.is_valid_index(task) || tasks[task].state.get() != as_word(TaskState::kLeased))
+      return "scheduler: a lease without its task";
+    const Shape& held = shape(tasks[task].shape.get());
+    for (std::uint32_t i = 0; i < held.demand_count.get(); ++i) {
+      if (state == WorkerState::kBlocked && held.demands[i].resource == kCpu) continue;
+      available[held.demands[i].resource] -= held.demands[i].amount;
+    }
+  }
+  for (std::uint32_t i = 0; i < kResourceCapacity; ++i) {
+    if (available[i] != resource(i).available.get()) return "scheduler: available resources differ from the leases";
+  }
+  if (idle != header_->idle_count.get()) return "scheduler: idle count differs from the workers";
+  if (running != header_->running_count.get()) return "scheduler: running count differs from the workers";
+  if (workers != header_->worker_count.get()) return "scheduler: worker count differs from the workers";
+  std::uint32_t chained = 0;
+  for (Index slot = header_->idle_head.get(); slot != kNone; slot = (*processes_)[slot].idle_next.get()) {
+    if ((*processes_)[slot].worker_state.get() != as_word(WorkerState::kIdle))
+      return "scheduler: a busy worker in the idle list";
+    if (++chained > idle) return "scheduler: the idle list has a cycle";
+  }
+  return chained == idle ? nullptr : "scheduler: an idle worker is not in the idle list";
+}
+
+void Scheduler::count_references(std::uint32_t* counts) const noexcept {
+  tasks.for_each_used([&](Index task) {
+    const TaskEntry& entry = tasks[task];
+    ++counts[entry.function.get()];
+    ++counts[entry.arguments.get()];  // kNone counts for nobody
+    const auto* pairs = reinterpret_cast<const std::uint32_t*>(entry.inline_bytes);
+    for (std::uint32_t i = 0; i < entry.inline_references.get(); ++i) ++counts[pairs[2 * i]];
+  });
+}
+
+}  // namespace miniray::scheduler
