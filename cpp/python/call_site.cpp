@@ -1,5 +1,7 @@
 #include "python/call_site.hpp"
 
+#include <frameobject.h>  // Python 3.10 declares PyFrame_GetBack here
+
 #include <algorithm>
 #include <cstring>
 #include <string>

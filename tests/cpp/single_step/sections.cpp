@@ -36,7 +36,8 @@ struct Excuse {
 };
 
 constexpr Excuse kExcuses[] = {
-    {"runtime/domain_files.cpp create", "before the domain's version is stored nobody attaches; whoever makes it next starts over"},
+    {"runtime/domain_files.cpp create",
+     "before the domain's version is stored nobody attaches; whoever makes it next starts over"},
     {"runtime/spilling.cpp reserve_payload",
      "discards after a refused growth, as `put given up` does; its other section is stepped"},
     {"bindings/scheduler.cpp change_worker", "calls WorkerRegistry once, as `registry` does"},
