@@ -313,7 +313,7 @@ def check_churn(rows, driver):
     ("looks", "burst"),
     [
         (20, 100),
-        pytest.param(10_000, 100, marks=pytest.mark.slow),
+        pytest.param(3_000, 100, marks=pytest.mark.slow),
         # Enough rows that emptied chunks of the table are given back to the system under the observer's eyes.
         pytest.param(50, 20_000, marks=pytest.mark.slow),
     ],
