@@ -14,7 +14,7 @@ struct Numpy {
   std::map<std::string, PyObject*> types;  // by name; strong
   PyObject* call_names = nullptr;          // keyword names of numpy.ndarray(...)
 };
-Numpy numpy;
+Numpy& numpy = never_destroyed<Numpy>();
 PyObject* word(const char* text) { return PyUnicode_InternFromString(text); }
 
 bool find_numpy(PyTypeObject* type) {

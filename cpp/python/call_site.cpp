@@ -12,8 +12,8 @@ bool records_call_sites = false;
 
 namespace {
 
-std::vector<bool> backed_pages;  // of the table of call sites, by this process
-std::string own_folder;          // of the package, with a slash at the end
+auto& backed_pages = never_destroyed<std::vector<bool>>();  // of the table of call sites, by this process
+auto& own_folder = never_destroyed<std::string>();          // of the package, with a slash at the end
 
 template <class T>
 Owned own(T* object) noexcept {

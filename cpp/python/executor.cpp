@@ -36,7 +36,7 @@ struct WorkerHooks {
   Owned unread_error;   // (exception) -> None: nobody waits for this error
 };
 
-std::unordered_map<Index, Function> functions;
+auto& functions = never_destroyed<std::unordered_map<Index, Function>>();
 std::uint32_t pool_size = 0;  // workers beyond this many leave when idle for long
 
 // What a call produced: payloads for its results, in order.

@@ -177,4 +177,11 @@ struct Decref {
 };
 using Owned = std::unique_ptr<PyObject, Decref>;
 
+// A global of type T that is never destroyed. C's exit() destroys globals in whatever thread calls it, without the GIL and beside threads
+// that still run: what holds Python objects, or is read by others, must outlive that.
+template <class T>
+T& never_destroyed() {
+  return *new T();
+}
+
 }  // namespace miniray::python

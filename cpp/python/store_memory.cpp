@@ -10,7 +10,7 @@ namespace miniray::python {
 
 namespace {
 
-std::map<const std::byte*, StoreRegion> regions;
+auto& regions = never_destroyed<std::map<const std::byte*, StoreRegion>>();
 
 constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 62;
 constexpr std::uint64_t kSmallestBlock = 64;  // never inline: a view must not point into the control region

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint64_t kPage = platform::kPageBytes;
 constexpr std::uint64_t kGrowthCreditBytes = 64ULL << 20;
+constexpr std::uint64_t kGrowthShares = 64;  // so many processes may grow on what they all saw at one moment
 
 }  // namespace
 
@@ -102,7 +103,7 @@ int Domain::grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
 
 int Domain::may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
   // Pages past a control group's limit would not be refused: the kernel would kill somebody. A look costs as much as the growth of some
-  // hundred kilobytes, so one is good for a share of what it found.
+  // hundred kilobytes, so one is good for a share of what it found: a small one, as every process has such a credit.
   const std::uint64_t end = offset + size_bytes;
   const std::uint64_t backed = heap.backed_bytes();
   const auto wanted = static_cast<std::int64_t>(end > backed ? end - backed : 0);
@@ -112,7 +113,7 @@ int Domain::may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexce
       growth_credit_.store(0);
       return -12;  // ENOMEM
     }
-    growth_credit_.store(static_cast<std::int64_t>(std::min(headroom / 4, kGrowthCreditBytes)) - wanted);
+    growth_credit_.store(static_cast<std::int64_t>(std::min(headroom / kGrowthShares, kGrowthCreditBytes)) - wanted);
   }
   return 0;
 }

@@ -201,8 +201,7 @@ class Domain {
   platform::Descriptor doorbell_ = -1;
   platform::Descriptor spill_file_ = -1;
   std::byte* spill_read_ = nullptr;
-  std::atomic<std::int64_t> growth_credit_{
-      0};  // bytes the heap may grow by before this process looks at the machine's memory again
+  std::atomic<std::int64_t> growth_credit_{0};  // bytes the heap may grow by before the machine's memory is looked at again
   ProcessId self_;
 };
 

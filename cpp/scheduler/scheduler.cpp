@@ -6,7 +6,6 @@ namespace miniray::scheduler {
 
 using process::ProcessEntry;
 using process::WorkerState;
-using store::AllocateResult;
 using store::ObjectEntry;
 using store::ObjectState;
 

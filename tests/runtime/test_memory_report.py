@@ -22,13 +22,13 @@ CHURN = """
 import threading
 ray.init(num_cpus=1, _system_config={"record_ref_creation_sites": True})
 def churn_0():
-    while True: kept = [ray.put(None) for _ in range(int(os.environ["BURST"]))]
+    while True: kept = list(map(ray.put, [None] * int(os.environ["BURST"])))
 def churn_1():
-    while True: kept = [ray.put(bytes(1000 + i)) for i in range(100)]
+    while True: kept = list(map(ray.put, (bytes(1000 + i) for i in range(100))))
 def churn_2():
-    while True: kept = [ray.put(bytes(5000 + i)) for i in range(100)]
+    while True: kept = list(map(ray.put, (bytes(5000 + i) for i in range(100))))
 def churn_3():
-    while True: kept = ray.put([ray.put(bytes(100_000 + i)) for i in range(100)])
+    while True: kept = ray.put(list(map(ray.put, (bytes(100_000 + i) for i in range(100)))))
 for churn in (churn_0, churn_1, churn_2, churn_3):
     threading.Thread(target=churn, daemon=True).start()
 """
