@@ -93,10 +93,10 @@ def put_first(engine: Engine) -> float:
     return _LARGE_BYTES / 1e9 / engine.put_first(_LARGE_BYTES)
 
 
-def put_store_array_after(*, other_put: bool) -> Callable[[Engine], float]:
-    """Put an array of 1 GB that was written where it will lie: at once, with its bytes in the caches, or after a small one."""
+def put_store_array(*, other_put: bool) -> Callable[[Engine], float]:
+    """Put an array of 1 GB that was written where it will lie: at once, the caches full of it, or after a small one."""
 
-    def put_store_array(engine: Engine) -> float:
+    def measure(engine: Engine) -> float:
         samples = []
         for _ in range(5):
             data, small = engine.writable_array(_GIGABYTE), engine.writable_array(8000)
@@ -107,7 +107,7 @@ def put_store_array_after(*, other_put: bool) -> Callable[[Engine], float]:
             del data
         return median(samples)
 
-    return put_store_array
+    return measure
 
 
 def put_small(engine: Engine) -> float:
@@ -181,8 +181,8 @@ CASES: dict[str, Case] = {
         Case("put_100_mb", "put of a 100 MB array, memory reused", "GB/s", True, put_array_of(100_000_000)),
         Case("put_800_mb", "put of an 800 MB array, memory reused", "GB/s", True, put_array_of(_LARGE_BYTES)),
         Case("put_first", "first put of a session, 800 MB", "GB/s", True, put_first),
-        Case("put_in_place", "put of 1 GB written in the store", "us", False, put_store_array_after(other_put=True)),
-        Case("put_in_place_cold", "the same, right after writing it", "us", False, put_store_array_after(other_put=False)),
+        Case("put_in_place", "put of 1 GB written in the store", "us", False, put_store_array(other_put=True)),
+        Case("put_in_place_cold", "the same, right after writing it", "us", False, put_store_array(other_put=False)),
         Case("get_1_gb", "get of a 1 GB array", "us", False, get_1_gb),
         Case("get_10000_refs", "get of an object of 10,000 refs", "ms", False, get_10000_refs),
         Case("out_of_core", "768 MB through a store of 256 MB, written and read", "GB/s", True, out_of_core),
