@@ -22,7 +22,8 @@ using shm::kNone;
 
 enum class ProcessState : std::uint32_t { kFree = 0, kLive = 1, kDying = 2 };
 enum class ProcessKind : std::uint32_t { kNobody = 0, kDriver = 1, kSupervisor = 2, kWorker = 3, kObserver = 4, kClient = 5 };
-enum class WorkerState : std::uint32_t { kNoWorker = 0, kIdle = 1, kRunning = 2, kBlocked = 3, kExiting = 4 };
+enum class WorkerState : std::uint32_t { kNoWorker = 0, kIdle = 1, kRunning = 2, kBlocked = 3, kExiting = 4, kHost = 5 };
+// kHost: it belongs to an actor, and to no pool.
 
 struct ProcessId {
   Index slot = kNone;
@@ -68,7 +69,8 @@ struct alignas(64) ProcessEntry {
   Atomic<std::uint64_t> tasks_run;  // statistics
   Cell<Index> spilling;             // objects that this process writes to the spill file, a chain
   Atomic<std::uint32_t> life;  // 1 + the worker's descriptor of a pipe that exec closes: by it a new supervisor finds the pipe
-  std::uint8_t padding[48];
+  Cell<Index> actor;           // that this process hosts, or whose constructor it runs
+  std::uint8_t padding[44];
 };
 static_assert(shm::kShareable<ProcessEntry> && sizeof(ProcessEntry) == 128);
 

@@ -12,6 +12,9 @@ namespace miniray::python {
 
 namespace {
 
+// What a call makes: a task, a new actor, or a call of one.
+enum class CallKind : std::uint8_t { kTask = 0, kCreation = 1, kMethod = 2 };
+
 struct CallerObject {
   PyObject_HEAD vectorcallfunc vectorcall;
   PyObject* owner;        // the RemoteFunction: prepare(), check_arguments()
@@ -24,6 +27,12 @@ struct CallerObject {
   Index shape;
   std::uint32_t result_count;
   std::uint32_t retries;
+  CallKind kind;
+  PyObject* actor;      // of a method: the ref of the handle object, which keeps the actor; bare for a weak handle
+  ObjectKey actor_key;  // of the same
+  Index hold_shape;     // of a creation
+  std::uint32_t restarts;
+  std::uint32_t actor_flags;
 };
 
 PyTypeObject* caller_type = nullptr;
@@ -54,6 +63,28 @@ PyObject* full_table(const char* what, std::uint32_t capacity, const char* optio
   return PyErr_Format(PyExc_MemoryError,
                       "miniray: all %u %s are in use. Get results and drop refs before more calls, or raise init(%s=...).",
                       capacity, what, option);
+}
+
+// Makes the row a call of its actor, or the creation of a new one. False: no room, or (is_gone) no such actor; nothing was changed.
+bool join_actor(Transaction& transaction, CallerObject* self, scheduler::TaskEntry& entry, Index task, bool& is_gone) {
+  Domain& domain = session->domain;
+  is_gone = false;
+  Transaction::init(entry.actor, shm::kNone);
+  if (self->kind == CallKind::kTask) return true;
+  if (self->kind == CallKind::kMethod) {
+    is_gone = !domain.objects.is_current(self->actor_key);
+    if (is_gone) return false;
+    Transaction::init(entry.actor, domain.scheduler.actor_of(self->actor_key.slot));
+    Transaction::init(entry.caller, domain.self().packed());
+    domain.objects.add_reference(transaction, self->actor_key.slot);
+    return true;
+  }
+  const Index actor = domain.scheduler.create_actor(transaction, self->hold_shape, self->restarts, self->actor_flags);
+  if (actor == shm::kNone) return false;
+  Transaction::init(entry.actor, actor);
+  transaction.set(domain.scheduler.actors[actor].creation, task);
+  (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), domain.scheduler.actors[actor].handle.get());
+  return true;
 }
 
 PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags, PyObject* names) {
@@ -95,10 +126,17 @@ PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags
     (void)domain.objects.unhold(transaction, domain.self(), argument_object);
   };
   std::vector<ObjectKey> results;
-  results.reserve(self->result_count);  // nothing allocates inside the section
+  results.reserve(self->result_count + 1);  // nothing allocates inside the section
   scheduler::Wakes wakes;
 again:
-  if (const int error = domain.ensure_rows(self->result_count, 1, static_cast<std::uint32_t>(dependencies.size())); error != 0)
+  if (self->kind == CallKind::kCreation) {
+    if (const int error = domain.scheduler.actors.ensure_backed(domain.lock, 1); error != 0) [[unlikely]] {
+      give_up();
+      set_system_error(error, "shared memory is full: no room for actor entries");
+      return nullptr;
+    }
+  }
+  if (const int error = domain.ensure_rows(self->result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size())); error != 0)
       [[unlikely]] {
     give_up();
     set_system_error(error, "shared memory is full: no room for task entries");
@@ -114,6 +152,17 @@ again:
       return full_table("task entries", domain.scheduler.tasks.capacity(), "task_capacity");
     }
     scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
+    bool is_gone = false;
+    if (!join_actor(transaction, self, entry, task, is_gone)) [[unlikely]] {
+      domain.scheduler.tasks.put(transaction, task);
+      if (!is_gone && !domain.scheduler.actors.is_full() && !domain.objects.slots.is_full()) goto again;
+      const bool actors_full = domain.scheduler.actors.is_full();
+      transaction.close();
+      give_up();
+      if (is_gone) return PyObject_CallMethod(self->owner, "_raise_gone", nullptr);
+      return actors_full ? full_table("actor entries", domain.scheduler.actors.capacity(), "actor_capacity")
+                         : full_table("object entries", domain.objects.slots.capacity(), "object_capacity");
+    }
     transaction.set(entry.state, static_cast<std::uint32_t>(scheduler::TaskState::kWaiting));
     const ObjectKey function = key_of(self->function);
     Transaction::init(entry.dependencies, 1);
@@ -126,7 +175,8 @@ again:
     Transaction::init(entry.retries_left, self->retries);
     Transaction::init(entry.attempt, 0);
     Transaction::init(entry.worker, 0);
-    Transaction::init(entry.flags, self->retries != 0 ? scheduler::kRetriable : 0);
+    Transaction::init(entry.flags, (self->retries != 0 ? scheduler::kRetriable : 0) |
+                                       (self->kind == CallKind::kCreation ? scheduler::kCreation : 0));
     // Told from the start: with very many results the row is committed before it is complete.
     Transaction::init(entry.inline_references, 0);
     Transaction::init(entry.inline_bytes_used, 0);
@@ -182,11 +232,13 @@ again:
       if (transaction.room() < 512) transaction.commit();
       if (domain.waits.add_dependency(transaction, domain.objects, task, key.slot)) transaction.add(entry.dependencies, 1);
     }
-    domain.scheduler.submit(transaction, task, wakes);
-    flush_releases(transaction);
+    if (self->kind == CallKind::kCreation)
+      results.push_back(domain.objects.key(domain.scheduler.actors[entry.actor.get()].handle.get()));
     for (Index result = entry.first_result.get(); result != shm::kNone; result = domain.objects[result].next_result.get()) {
       results.push_back(domain.objects.key(result));
     }
+    domain.scheduler.submit(transaction, task, wakes);
+    flush_releases(transaction);
   }
   domain.perform(wakes);
   if (records_call_sites) [[unlikely]] {
@@ -216,6 +268,7 @@ PyObject* new_caller(PyTypeObject* type, PyObject* args, PyObject*) {
 int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(cast(self)->owner);
+  Py_VISIT(cast(self)->actor);
   return 0;
 }
 
@@ -223,6 +276,7 @@ int clear(PyObject* self) {
   Py_CLEAR(cast(self)->owner);
   Py_CLEAR(cast(self)->function);
   Py_CLEAR(cast(self)->known_names);
+  Py_CLEAR(cast(self)->actor);
   return 0;
 }
 
@@ -248,6 +302,31 @@ PyObject* configure(PyObject* object, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+// configure_creation(hold shape, restarts or -1, whether calls may run at once): calls make actors and give the ref of the handle object.
+PyObject* configure_creation(PyObject* object, PyObject* args) {
+  CallerObject* self = cast(object);
+  long long restarts = 0;
+  int is_unordered = 0;
+  if (!PyArg_ParseTuple(args, "ILp", &self->hold_shape, &restarts, &is_unordered)) return nullptr;
+  self->restarts = restarts < 0 ? scheduler::kRetryForever : static_cast<std::uint32_t>(restarts);
+  self->actor_flags = is_unordered != 0 ? scheduler::kUnorderedCalls : 0;
+  self->kind = CallKind::kCreation;
+  Py_RETURN_NONE;
+}
+
+// configure_method(ref of the handle object): calls are of that actor.
+PyObject* configure_method(PyObject* object, PyObject* ref) {
+  CallerObject* self = cast(object);
+  if (!is_object_ref(ref)) return PyErr_Format(PyExc_TypeError, "configure_method() takes an ObjectRef");
+  const auto* found = reinterpret_cast<ObjectRefObject*>(ref);
+  if (found->epoch != 0 ? found->epoch != epoch : found->id.high != session->domain.objects.nonce())
+    return PyErr_Format(PyExc_ValueError, "the handle was made before the last miniray.shutdown(), or in another program");
+  self->actor_key = key_of(ref);
+  Py_XSETREF(self->actor, Py_NewRef(ref));
+  self->kind = CallKind::kMethod;
+  Py_RETURN_NONE;
+}
+
 // Attributes of the function, as `f.remote.__name__` gives them in Ray.
 PyObject* get_name(PyObject* self, void*) { return PyObject_GetAttrString(cast(self)->owner, "__name__"); }
 PyObject* get_doc(PyObject* self, void*) { return PyObject_GetAttrString(cast(self)->owner, "__doc__"); }
@@ -256,7 +335,10 @@ PyGetSetDef properties[] = {{"__name__", get_name, nullptr, nullptr, nullptr},
                             {"__doc__", get_doc, nullptr, nullptr, nullptr},
                             {"__wrapped__", get_wrapped, nullptr, nullptr, nullptr},
                             {}};
-PyMethodDef methods[] = {{"configure", configure, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+PyMethodDef methods[] = {{"configure", configure, METH_VARARGS, nullptr},
+                         {"configure_creation", configure_creation, METH_VARARGS, nullptr},
+                         {"configure_method", configure_method, METH_O, nullptr},
+                         {nullptr, nullptr, 0, nullptr}};
 PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(CallerObject, vectorcall), READONLY, nullptr}, {}};
 PyType_Slot slots[] = {
     {Py_tp_getset, properties},

@@ -175,6 +175,28 @@ PyObject* read_death_note(std::uint32_t number) {
 }
 
 // Of a payload in memory that stays: inline, pinned, or a copy.
+// The error of a call that an actor will not answer: the handle object tells how it ended.
+PyObject* decode_actor_end(Index object, const store::PayloadView& view) {
+  store::ObjectTable& objects = session->domain.objects;
+  scheduler::ActorEndRecord record;
+  std::memcpy(&record, view.data, sizeof(record));
+  const ObjectKey handle = objects.contained(object, 0);
+  Owned error(Py_NewRef(Py_None));
+  if (record.end != scheduler::ActorEnd::kUnavailable) {
+    std::memcpy(&record, objects.view(handle.slot).data, sizeof(record));
+    if (record.end == scheduler::ActorEnd::kInitFailed) {
+      const ObjectKey cause = objects.contained(handle.slot, 0);
+      bool is_error = false;
+      error.reset(decode_object_or_error(cause, objects.view(cause.slot), is_error));
+    }
+  }
+  Owned note(read_death_note(record.note));
+  if (!note || !error) return nullptr;
+  const std::string name = object_id_hex(handle.id(objects.nonce()));
+  return PyObject_CallFunction(hooks.actor_error, "siiiOO", name.c_str(), static_cast<int>(record.end), record.pid, record.status,
+                               note.get(), error.get());
+}
+
 PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& is_error) {
   is_error = view.is_error;
   const auto format = static_cast<std::uint8_t>(view.data[0]);
@@ -187,6 +209,7 @@ PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& i
                                  static_cast<Py_ssize_t>(record.name_bytes), record.pid, record.status, record.attempts,
                                  static_cast<int>(record.cause), note.get());
   }
+  if (format == scheduler::kActorEndFormat) return decode_actor_end(key.slot, view);
   if (format == scheduler::kNoRoomFormat) {
     scheduler::NoRoomRecord record;
     std::memcpy(&record, view.data, sizeof(record));

@@ -37,6 +37,7 @@ struct WorkerHooks {
 };
 
 auto& functions = never_destroyed<std::unordered_map<Index, Function>>();
+Index next_call = shm::kNone;  // begun, of the actor that this process hosts
 std::uint32_t pool_size = 0;  // workers beyond this many leave when idle for long
 
 // What a call produced: payloads for its results, in order.
@@ -152,10 +153,9 @@ bool decode_arguments(const scheduler::TaskEntry& task, std::vector<Owned>& valu
   return decoder.finish();
 }
 
-// Puts large results in place; then seals everything, ends the task and takes the next lease.
-bool complete(Outcome& outcome) {
+// Puts large results in place; then seals everything, ends the task and takes the next lease, or the actor's next call.
+bool complete(Outcome& outcome, Index task) {
   Domain& domain = session->domain;
-  const Index task = domain.own_entry().lease.get();
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   // A worker that died may have sealed the first of many results (T4); the others are left.
   std::size_t sealed = entry.result_count.get();
@@ -200,7 +200,14 @@ bool complete(Outcome& outcome) {
   flush_releases(transaction);
   if (transaction.room() < 2048) transaction.commit();
   MINIRAY_FAULT_POINT("task.before_done");
-  domain.scheduler.finish_lease(transaction, domain.self(), wakes);
+  if (entry.is_call()) {
+    domain.scheduler.finish_call(transaction, task);
+    next_call = domain.scheduler.begin_call(transaction, domain.self());
+  } else if (entry.actor.get() != shm::kNone) {
+    domain.scheduler.finish_creation(transaction, domain.self(), wakes);
+  } else {
+    domain.scheduler.finish_lease(transaction, domain.self(), wakes);
+  }
   session->current_task = shm::kNone;
   transaction.close();
   MINIRAY_FAULT_POINT("task.after_done");
@@ -226,10 +233,36 @@ bool wants_retry(const scheduler::TaskEntry& entry, const Function* function) {
   return PyErr_ExceptionMatches(function->retry_on.get()) != 0;
 }
 
-// Runs the leased task. False: the worker must end (a Python error is set, or it asked to leave).
-bool run_task(WorkerHooks& worker, bool& leave) {
+// The actor that this process hosts ends; `record` tells why, for kInitFailed with the current Python error.
+bool end_own_actor(WorkerHooks& worker, Function* function, bool is_dependency, scheduler::ActorEndRecord record) {
   Domain& domain = session->domain;
-  const Index task = domain.own_entry().lease.get();
+  Index error = shm::kNone;
+  if (record.end == scheduler::ActorEnd::kInitFailed) {
+    Outcome outcome;
+    if (!encode_error(outcome, worker, function, 1, is_dependency)) return false;
+    error = write_object(*outcome.values[0]);
+    if (error == shm::kNone) PyErr_Clear();
+  }
+  scheduler::Wakes wakes;
+  Transaction transaction(domain.lock);
+  ObjectKey key;
+  if (error != shm::kNone) {
+    key = domain.objects.key(error);
+    domain.scheduler.seal(transaction, error, store::ObjectState::kError, wakes);
+  } else if (record.end == scheduler::ActorEnd::kInitFailed) {
+    record.end = scheduler::ActorEnd::kDied;  // no room for the error
+  }
+  domain.scheduler.end_actor(transaction, domain.own_entry().actor.get(), record, key, wakes);
+  if (error != shm::kNone) (void)domain.objects.unhold(transaction, domain.self(), error);
+  session->current_task = shm::kNone;
+  transaction.close();
+  domain.perform(wakes);
+  return true;
+}
+
+// Runs a task, a creation or a call. False: the worker must end (a Python error is set, or it asked to leave).
+bool run_task(WorkerHooks& worker, Index task, bool& leave) {
+  Domain& domain = session->domain;
   MINIRAY_FAULT_POINT("task.claimed");
   session->current_task = task;
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
@@ -283,13 +316,25 @@ bool run_task(WorkerHooks& worker, bool& leave) {
     leave = function->max_calls != 0 && function->calls >= function->max_calls;
   }
   if (PyErr_Occurred() != nullptr) {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit)) return false;  // ends the worker
+    const bool is_exit = PyErr_ExceptionMatches(PyExc_SystemExit) != 0;
+    if (entry.actor.get() != shm::kNone && (is_exit || !entry.is_call())) {
+      scheduler::ActorEndRecord record{scheduler::kActorEndFormat, scheduler::ActorEnd::kLeft, {}, 0, 0, 0};
+      if (!is_exit) record.end = scheduler::ActorEnd::kInitFailed;
+      leave = true;
+      return end_own_actor(worker, function, is_dependency, record) && !is_exit;
+    }
+    if (is_exit) return false;  // ends the worker
     if (wants_retry(entry, function)) {
       PyErr_Clear();
       scheduler::Wakes wakes;
       Transaction transaction(domain.lock);
       flush_releases(transaction);
-      domain.scheduler.repeat_lease(transaction, domain.self(), wakes);
+      if (entry.is_call()) {
+        domain.scheduler.repeat_call(transaction, task);
+        next_call = domain.scheduler.begin_call(transaction, domain.self());
+      } else {
+        domain.scheduler.repeat_lease(transaction, domain.self(), wakes);
+      }
       session->current_task = shm::kNone;
       transaction.close();
       domain.perform(wakes);
@@ -300,8 +345,13 @@ bool run_task(WorkerHooks& worker, bool& leave) {
     if (!encode_error(outcome, worker, function, result_count, is_dependency)) return false;
   }
   Owned flushed(PyObject_CallNoArgs(worker.after_output.get()));
+  if (!flushed && entry.is_call() && PyErr_ExceptionMatches(PyExc_SystemExit)) {  // exit_actor() was called, and caught
+    PyErr_Clear();
+    leave = true;
+    return end_own_actor(worker, function, false, {scheduler::kActorEndFormat, scheduler::ActorEnd::kLeft, {}, 0, 0, 0});
+  }
   if (!flushed) PyErr_Clear();
-  if (complete(outcome)) {
+  if (complete(outcome, task)) {
     if (outcome.unread) {
       Owned told(PyObject_CallOneArg(worker.unread_error.get(), outcome.error.get()));
       if (!told) PyErr_Clear();
@@ -314,7 +364,7 @@ bool run_task(WorkerHooks& worker, bool& leave) {
   drop_results(entry);
   Outcome failure;
   if (!encode_error(failure, worker, function, result_count, false)) return false;
-  if (complete(failure)) return true;
+  if (complete(failure, task)) return true;
   PyErr_Clear();
   drop_results(entry);
   Outcome record;
@@ -324,7 +374,45 @@ bool run_task(WorkerHooks& worker, bool& leave) {
     record.values.back()->add_bytes(&no_room, sizeof(no_room));
     record.errors.push_back(true);
   }
-  return complete(record);
+  return complete(record, task);
+}
+
+// Runs the calls of this process's actor until it has ended. False with a Python error.
+bool host_actor(WorkerHooks& worker) {
+  Domain& domain = session->domain;
+  scheduler::ActorEntry& actor = domain.scheduler.actors[domain.own_entry().actor.get()];
+  const Index handle = actor.handle.get();
+  for (bool leave = false; !leave;) {
+    if (next_call == shm::kNone) {
+      if (!session->releases.empty()) flush_releases_now();
+      scheduler::Wakes wakes;
+      Transaction transaction(domain.lock);
+      next_call = domain.scheduler.begin_call(transaction, domain.self());
+      if (next_call == shm::kNone && actor.has(scheduler::kLeaving)) {
+        if (domain.objects[handle].references.get() == 0) {
+          domain.scheduler.end_actor(transaction, domain.own_entry().actor.get(),
+                                     {scheduler::kActorEndFormat, scheduler::ActorEnd::kOutOfScope, {}, 0, 0, 0}, {}, wakes);
+          transaction.close();
+          domain.perform(wakes);
+          return true;
+        }
+        transaction.set(actor.flags, actor.flags.get() & ~scheduler::kLeaving);  // a call by a weak handle came
+      }
+    }
+    if (next_call == shm::kNone) {
+      runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
+      {
+        const GilRelease released;
+        outcome = runtime::wait_for_call(domain, session->processors, kIdleSpinNs, actor);
+      }
+      if (outcome == runtime::WaitOutcome::kInterrupted && PyErr_CheckSignals() != 0) return false;
+      continue;
+    }
+    const Index task = next_call;
+    next_call = shm::kNone;
+    if (!run_task(worker, task, leave)) return false;
+  }
+  return true;
 }
 
 // _run_worker(load_function, on_error, before_task, after_output, unread_error, pool_size): returns when the worker is to end.
@@ -380,7 +468,11 @@ PyObject* run_worker(PyObject*, PyObject* args) {
         Py_RETURN_NONE;
       if (outcome != runtime::WaitOutcome::kReady) continue;
     }
-    if (!run_task(worker, leave)) return nullptr;
+    if (!run_task(worker, domain.own_entry().lease.get(), leave)) return nullptr;
+    const std::uint32_t state = domain.own_entry().worker_state.get();
+    if (state == static_cast<std::uint32_t>(process::WorkerState::kHost) && !host_actor(worker)) return nullptr;
+    // An actor's process belongs to it alone, and goes with it.
+    if (domain.own_entry().worker_state.get() == static_cast<std::uint32_t>(process::WorkerState::kExiting)) Py_RETURN_NONE;
   }
 }
 

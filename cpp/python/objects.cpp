@@ -194,8 +194,8 @@ PyObject* put(PyObject*, PyObject* value) {
   return ref;
 }
 
-// _put_named(bytes payload, 16-byte id): ObjectRef of the object with that outside id; made unless it exists.
-PyObject* put_named(PyObject*, PyObject* args) {
+// ObjectRef of the object with that outside id; made unless it exists, which is None when it `must_be_new`.
+PyObject* put_or_find(PyObject* args, bool must_be_new) {
   const char* payload = nullptr;
   const char* id_bytes = nullptr;
   Py_ssize_t size = 0;
@@ -215,14 +215,15 @@ PyObject* put_named(PyObject*, PyObject* args) {
   };
   {
     Transaction transaction(domain.lock);
-    if (PyObject* ref = find(transaction); ref != nullptr) return ref;
+    if (Owned ref(find(transaction)); ref) return must_be_new ? Py_NewRef(Py_None) : ref.release();
   }
   Encoder encoder;
   encoder.add_bytes(payload, static_cast<std::size_t>(size));
   const Index slot = write_object(encoder);
   if (slot == shm::kNone) return nullptr;
   Transaction transaction(domain.lock);
-  if (PyObject* ref = find(transaction); ref != nullptr) {  // another process was faster
+  if (domain.objects.find(id)) {  // another process was faster
+    PyObject* ref = must_be_new ? Py_NewRef(Py_None) : find(transaction);
     (void)domain.objects.unhold(transaction, domain.self(), slot);
     return ref;
   }
@@ -230,6 +231,11 @@ PyObject* put_named(PyObject*, PyObject* args) {
   (void)domain.objects.seal(transaction, slot, store::ObjectState::kSealed);
   return make_object_ref(domain.objects.key(slot));
 }
+
+// _put_named(bytes payload, 16-byte id): ObjectRef, of the one that was there if there was one.
+PyObject* put_named(PyObject*, PyObject* args) { return put_or_find(args, false); }
+// _claim_name(bytes payload, 16-byte id): ObjectRef, or None when the id is taken.
+PyObject* claim_name(PyObject*, PyObject* args) { return put_or_find(args, true); }
 
 PyMethodDef functions[] = {
     {"get", as_method(get), METH_FASTCALL | METH_KEYWORDS,
@@ -247,6 +253,7 @@ PyMethodDef functions[] = {
     {"_wait", as_method(wait), METH_FASTCALL, nullptr},
     {"_put", put, METH_O, nullptr},
     {"_put_named", put_named, METH_VARARGS, nullptr},
+    {"_claim_name", claim_name, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

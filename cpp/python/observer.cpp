@@ -77,6 +77,8 @@ const char* worker_state_name(std::uint32_t state) noexcept {
       return "running";
     case process::WorkerState::kBlocked:
       return "blocked";
+    case process::WorkerState::kHost:
+      return "actor";
     case process::WorkerState::kExiting:
       return "exiting";
   }

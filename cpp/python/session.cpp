@@ -49,10 +49,12 @@ void count_down(Index slot) noexcept {
     Transaction transaction(session->domain.lock);
     if (entry.current_state() == store::ObjectState::kPending) {
       (void)session->domain.objects.unhold(transaction, session->domain.self(), slot);
+      transaction.close();
+      if (session->domain.objects.first_dropped() != shm::kNone) session->domain.settle_handles();
       return;
     }
   }
-  if (entry.current_state() == store::ObjectState::kError) [[unlikely]]
+  if (entry.current_state() == store::ObjectState::kError && !entry.has(store::kHandle)) [[unlikely]]
     report_unread_error(slot);
   session->releases.push_back(slot);
   // A small object that refers to others may be all that keeps a large one: a list of refs, a value with an array of the store.

@@ -43,6 +43,7 @@ struct Hooks {
   PyObject* lost_error = nullptr;      // (ref, reason) -> exception
   PyObject* auto_init = nullptr;       // () -> None
   PyObject* unpickle_error = nullptr;  // (exception) -> exception to raise in its place
+  PyObject* actor_error = nullptr;     // (actor id, ActorEnd, pid, status, note, error of the constructor or None) -> exception
   PyObject* unread_error = nullptr;    // (exception): an error object goes that nobody here has read
 };
 

@@ -10,7 +10,7 @@ namespace {
 using scheduler::DeathCause;
 using scheduler::ProcessEnd;
 
-// _workers_needed(): (how many workers to start now, how many there are); clears the doorbell flag first, so that a later need rings
+// _workers_needed(): (how many workers to start now, how many the pool has, how many processes host an actor); clears the doorbell flag first, so that a later need rings
 // again.
 PyObject* workers_needed(PyObject*, PyObject*) {
   if (!require_session()) return nullptr;
@@ -18,12 +18,17 @@ PyObject* workers_needed(PyObject*, PyObject*) {
   domain.header().scheduler.doorbell_rung.store_ordered(0);
   std::uint32_t needed = 0;
   std::uint32_t present = 0;
+  std::uint32_t hosts = 0;
   {
     Transaction transaction(domain.lock);
     needed = domain.scheduler.workers_needed();
     present = domain.header().scheduler.worker_count.get();
+    for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
+      const auto state = static_cast<process::WorkerState>(domain.processes[slot].worker_state.get());
+      hosts += state == process::WorkerState::kHost || state == process::WorkerState::kExiting ? 1U : 0U;
+    }
   }
-  return Py_BuildValue("(II)", needed, present);
+  return Py_BuildValue("(III)", needed, present, hosts);
 }
 
 // _recover(pid, status, cause=0, note=0): puts right what a dead process left. 0: it had no row; 1: it had no task; 2: it had one.

@@ -124,7 +124,7 @@ std::uint64_t Domain::trim() noexcept {
   if (!found.trimmer.compare_exchange(nobody, self_.packed())) return 0;
   found.trim_wanted.store_ordered(0);
   const std::uint64_t bytes =
-      objects.slots.trim(lock) + scheduler.tasks.trim(lock) + waits.nodes.trim(lock) + waits.groups.trim(lock);
+      objects.slots.trim(lock) + scheduler.tasks.trim(lock) + scheduler.actors.trim(lock) + waits.nodes.trim(lock) + waits.groups.trim(lock);
   found.trimmer.store_ordered(0);
   return bytes;
 }
@@ -134,6 +134,7 @@ void Domain::finish_trim_of(ProcessId dead) noexcept {
   if (found.trimmer.load_ordered() != dead.packed()) return;
   objects.slots.finish_returns(lock);
   scheduler.tasks.finish_returns(lock);
+  scheduler.actors.finish_returns(lock);
   waits.nodes.finish_returns(lock);
   waits.groups.finish_returns(lock);
   found.trimmer.store_ordered(0);
@@ -179,6 +180,7 @@ void Domain::perform(const Wakes& wakes) noexcept {
     for (std::uint32_t i = 0; i < wakes.worker_count; ++i) processes.ring(wakes.workers[i]);
     for (std::uint32_t i = 0; i < wakes.group_count; ++i) waits.wake_group(wakes.groups[i]);
   }
+  if (objects.first_dropped() != kNone) [[unlikely]] settle_handles();
   scheduler::SchedulerHeader& found = header().scheduler;
   if (wakes.doorbell && found.doorbell_rung.exchange_ordered(1) == 0) platform::ring_doorbell(doorbell_);
   if (wakes.arrivals) {
@@ -194,11 +196,22 @@ void Domain::wake_everyone() noexcept {
   waits.wake_all_groups();
 }
 
+void Domain::settle_handles() noexcept {
+  for (bool more = true; more;) {
+    Wakes wakes;
+    Transaction transaction(lock);
+    more = scheduler.settle_dropped_handle(transaction, wakes);
+    transaction.close();
+    if (more) perform(wakes);
+  }
+}
+
 void Domain::reclaim() noexcept {
   while (objects.has_reclaimable()) {
     Transaction transaction(lock);
     (void)objects.reclaim_step(transaction);
   }
+  if (objects.first_dropped() != kNone) settle_handles();
   if (header().scheduler.trim_wanted.load_relaxed() == 1 || spill.discard_wanted().load_relaxed() == 1) [[unlikely]]
     tell_supervisor();
 }

@@ -34,11 +34,12 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 4;
+inline constexpr std::uint32_t kLayoutVersion = 5;
 
 struct DomainConfig {
   std::uint32_t object_capacity = 1U << 20;
   std::uint32_t task_capacity = 1U << 20;
+  std::uint32_t actor_capacity = 1U << 16;
   std::uint32_t process_capacity = 1100;         // 1,024 workers, the driver, the supervisor, observers
   std::uint32_t registered_worker_capacity = 0;  // of the low-level module's registry
   std::uint64_t heap_bytes = 1ULL << 30;
@@ -161,6 +162,8 @@ class Domain {
   void wake_everyone() noexcept;
   // Ends pending reclamation in bounded sections.
   void reclaim() noexcept;
+  // Acts on actors whose last handle went.
+  void settle_handles() noexcept;
   void set_doorbell(platform::Descriptor doorbell) noexcept { doorbell_ = doorbell; }
   // The session's nameless spill file, `spill_bytes` long and sparse; takes the descriptor over. 0 or -errno.
   [[nodiscard]] int set_spill_file(platform::Descriptor file) noexcept;

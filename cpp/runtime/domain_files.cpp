@@ -46,6 +46,7 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   // What must have pages from the start lies before the records.
   place_chunks(objects.slots, config.object_capacity, sizeof(store::ObjectEntry));
   place_chunks(header.scheduler.tasks, config.task_capacity, sizeof(scheduler::TaskEntry));
+  place_chunks(header.scheduler.actors, config.actor_capacity, sizeof(scheduler::ActorEntry));
   place_chunks(header.waits.nodes, static_cast<std::uint32_t>(nodes < 0xFFFFFFF0 ? nodes : 0xFFFFFFF0),
                sizeof(scheduler::WaitNode));
   place_chunks(header.waits.groups, 16 * config.process_capacity, sizeof(scheduler::WaitGroup));
@@ -59,6 +60,7 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   objects.pin_rows_offset = place(header.processes.capacity * objects.row_bytes);
   objects.buckets_offset = place(std::uint64_t{objects.bucket_count} * sizeof(Index));
   place_records(header.scheduler.tasks, sizeof(scheduler::TaskEntry));
+  place_records(header.scheduler.actors, sizeof(scheduler::ActorEntry));
   place_records(header.waits.nodes, sizeof(scheduler::WaitNode));
   place_records(header.waits.groups, sizeof(scheduler::WaitGroup));
   header.heap.page_count = config.heap_bytes / kPage + 1;

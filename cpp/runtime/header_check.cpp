@@ -45,7 +45,8 @@ bool scheduler_is_bounded(const scheduler::SchedulerHeader& found, const Control
   const scheduler::ResourcesHeader& resources = found.resources;
   const std::uint32_t shapes = resources.shape_count.get();
   if (found.idle_head.get() >= processes || found.idle_count.get() > processes || found.running_count.get() > processes ||
-      found.worker_count.get() > processes || found.notifying.get() >= header.objects.slots.capacity || shapes == 0 ||
+      found.worker_count.get() > processes || found.notifying.get() >= header.objects.slots.capacity ||
+      found.ending.get() >= found.actors.capacity || shapes == 0 ||
       shapes > scheduler::kShapeCapacity || resources.queued_count.get() > tasks)
     return false;
   for (std::uint32_t i = 0; i < shapes; ++i) {
@@ -73,7 +74,7 @@ bool matches_layout(const ControlHeader& found, const ControlHeader& plan) noexc
          (objects.nonce & 1U) != 0 && same_table(found.waits.nodes, plan.waits.nodes) &&
          same_table(found.waits.groups, plan.waits.groups) && found.workers.capacity == plan.workers.capacity &&
          found.workers.bucket_count == plan.workers.bucket_count && found.workers.offset == plan.workers.offset &&
-         same_table(found.scheduler.tasks, plan.scheduler.tasks);
+         same_table(found.scheduler.tasks, plan.scheduler.tasks) && same_table(found.scheduler.actors, plan.scheduler.actors);
 }
 
 bool is_within_bounds(const ControlHeader& found) noexcept {
@@ -81,11 +82,12 @@ bool is_within_bounds(const ControlHeader& found) noexcept {
   const std::uint32_t end = objects.slots.capacity;
   const std::uint32_t high_water = found.processes.high_water.load_relaxed();
   return high_water != 0 && high_water <= found.processes.capacity && heap_is_bounded(found.heap) &&
-         heap_is_bounded(found.spill) && table_is_bounded(objects.slots) && objects.reclaim_head.get() < end &&
+         heap_is_bounded(found.spill) && table_is_bounded(objects.slots) && objects.reclaim_head.get() < end && objects.dropped_head.get() < end &&
          objects.oldest.get() < end && objects.newest.get() < end && objects.listed_count.get() < end &&
          table_is_bounded(found.waits.nodes) && table_is_bounded(found.waits.groups) &&
          found.workers.registered_count.get() <= found.workers.capacity &&
          found.workers.idle_count.get() <= found.workers.capacity && table_is_bounded(found.scheduler.tasks) &&
+         table_is_bounded(found.scheduler.actors) &&
          scheduler_is_bounded(found.scheduler, found);
 }
 
@@ -105,7 +107,7 @@ bool heads_are_sound(const Domain& domain) noexcept {
       (!objects.slots.is_valid_index(reclaim) || objects[reclaim].current_state() != ObjectState::kReclaiming))
     return false;
   if (!objects.slots.head_is_sound() || !domain.waits.nodes.head_is_sound() || !domain.waits.groups.head_is_sound() ||
-      !domain.scheduler.tasks.head_is_sound())
+      !domain.scheduler.tasks.head_is_sound() || !domain.scheduler.actors.head_is_sound())
     return false;
   const auto& tasks = domain.scheduler.tasks;
   for (std::uint32_t i = 0; i < header.scheduler.resources.shape_count.get(); ++i) {

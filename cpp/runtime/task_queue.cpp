@@ -80,6 +80,8 @@ SubmitResult TaskQueue::submit(ObjectId tag, TaskBytes function, TaskBytes argum
     Transaction::init(entry.inline_bytes_used, static_cast<std::uint32_t>(is_inline ? size : 0));
     Transaction::init(entry.tag_high, tag.high);
     Transaction::init(entry.tag_low, tag.low);
+    Transaction::init(entry.actor, kNone);
+    Transaction::init(entry.flags, 0);
     if (is_inline) {
       write_bytes(entry.inline_bytes, function, arguments);
     } else {

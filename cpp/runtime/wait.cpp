@@ -88,34 +88,49 @@ void ObjectWait::end() noexcept {
   group_ = kNone;
 }
 
-WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns) noexcept {
+namespace {
+
+// Waits on this process's wake word until `has_work()`, which is asked without the lock and counts when no section is half done.
+template <class HasWork>
+WaitOutcome wait_for_work(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns,
+                          HasWork has_work) noexcept {
   ProcessEntry& entry = domain.own_entry();
   const shm::LockBlock& lock = domain.lock.block();
-  const auto leased = [&] {
-    // Not before the section that wrote the lease is whole: an undone lease must not be run.
-    return entry.lease.get() != kNone && lock.active.load_acquire() == lock.committed.load_acquire();
-  };
-  const auto leased_for_certain = [&] {
-    if (entry.lease.get() == kNone) return false;
+  // Not before the section that wrote it is whole: what is undone must not be run.
+  const auto found = [&] { return has_work() && lock.active.load_acquire() == lock.committed.load_acquire(); };
+  const auto found_for_certain = [&] {
+    if (!has_work()) return false;
     Transaction transaction(domain.lock);
-    return entry.lease.get() != kNone;
+    return has_work();
   };
-  if (spin_until(domain, processors, spin_ns, SpinFor::kLease, leased) && entry.lease.get() != kNone)
-    return WaitOutcome::kReady;
+  if (spin_until(domain, processors, spin_ns, SpinFor::kLease, found) && has_work()) return WaitOutcome::kReady;
   for (;;) {
     const std::uint32_t wake = entry.wake.load_ordered();
     entry.sleeping.fetch_add_ordered(1);  // process_table.hpp [W1]
-    if (leased_for_certain()) {
+    if (found_for_certain()) {
       entry.sleeping.fetch_sub_ordered(1);
       return WaitOutcome::kReady;
     }
     const std::int64_t left = time_left(deadline_ns);
     const auto result = left == 0 ? platform::WaitResult::kTimedOut : platform::wait_on_word(entry.wake.address(), wake, left);
     entry.sleeping.fetch_sub_ordered(1);
-    if (leased_for_certain()) return WaitOutcome::kReady;
+    if (found_for_certain()) return WaitOutcome::kReady;
     if (result == platform::WaitResult::kTimedOut) return WaitOutcome::kTimedOut;
     if (result == platform::WaitResult::kInterrupted) return WaitOutcome::kInterrupted;
   }
+}
+
+}  // namespace
+
+WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns) noexcept {
+  const ProcessEntry& entry = domain.own_entry();
+  return wait_for_work(domain, processors, spin_ns, deadline_ns, [&] { return entry.lease.get() != kNone; });
+}
+
+WaitOutcome wait_for_call(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns,
+                          const scheduler::ActorEntry& actor) noexcept {
+  return wait_for_work(domain, processors, spin_ns, platform::kForever,
+                       [&] { return actor.first_ready.get() != kNone || actor.has(scheduler::kLeaving); });
 }
 
 }  // namespace miniray::runtime

@@ -67,4 +67,8 @@ bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns
 [[nodiscard]] WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns,
                                          std::int64_t deadline_ns) noexcept;
 
+// An actor's host's: until one of its calls may run, it is to leave, or a signal.
+[[nodiscard]] WaitOutcome wait_for_call(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns,
+                                        const scheduler::ActorEntry& actor) noexcept;
+
 }  // namespace miniray::runtime

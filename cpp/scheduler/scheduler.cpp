@@ -124,6 +124,10 @@ Index Scheduler::best_shape() const noexcept {
 void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes) noexcept {
   TaskEntry& entry = tasks[task];
   const Index index = entry.shape.get();
+  if (entry.actor.get() != kNone && (entry.is_call() || actors[entry.actor.get()].is_over())) {
+    make_call_ready(transaction, task, wakes);
+    return;
+  }
   if (index == kNone) {  // low-level module
     transaction.set(entry.state, as_word(TaskState::kQueued));
     queue_push(transaction, task, first);
@@ -190,6 +194,7 @@ void Scheduler::submit(Transaction& transaction, Index task, Wakes& wakes) noexc
   const std::uint64_t sequence = header_->next_sequence.get() + 1;
   transaction.set(header_->next_sequence, sequence);
   transaction.set(entry.sequence, sequence);
+  if (entry.is_call()) push_call(transaction, task, wakes);
   dependency_met(transaction, task, wakes);  // the guard
 }
 
@@ -256,6 +261,7 @@ void Scheduler::end_task(Transaction& transaction, Index task) noexcept {
   const std::uint32_t references = entry.inline_references.get();
   const auto* pairs = reinterpret_cast<const std::uint32_t*>(entry.inline_bytes);
   for (std::uint32_t i = 0; i < references; ++i) objects_->drop_reference(transaction, pairs[2 * i]);
+  if (entry.is_call()) objects_->drop_reference(transaction, actors[entry.actor.get()].handle.get());
   transaction.set(entry.state, as_word(TaskState::kFree));
   tasks.put(transaction, task);
 }
@@ -291,6 +297,11 @@ void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes&
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
   transaction.set(holder.lease, task);
+  if (const Index actor = entry.actor.get(); actor != kNone) {
+    transaction.set(actors[actor].state, static_cast<std::uint32_t>(ActorState::kStarting));
+    transaction.set(actors[actor].host, entry.worker.get());
+    transaction.set(holder.actor, actor);
+  }
   if (header_->memory_watch_sleeps.get() != 0) [[unlikely]] {
     transaction.set(header_->memory_watch_sleeps, 0);
     wakes.doorbell = true;
@@ -313,6 +324,7 @@ void Scheduler::drop_lease(Transaction& transaction, Index worker) noexcept {
 void Scheduler::add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
   ProcessEntry& entry = (*processes_)[worker.slot];
   transaction.set(entry.lease, kNone);
+  transaction.set(entry.actor, kNone);
   transaction.set(entry.blocked_depth, 0);
   transaction.add(header_->worker_count, 1);
   idle_push(transaction, worker.slot);
@@ -331,11 +343,14 @@ void Scheduler::finish_lease(Transaction& transaction, ProcessId worker, Wakes& 
     const Index next = shape(shape_index).head.get();
     queue_pop(transaction, shape_index);
     TaskEntry& entry = tasks[next];
-    transaction.set(entry.state, as_word(TaskState::kLeased));
-    transaction.set(entry.worker, worker.packed());
-    transaction.set(holder.lease, next);
-    end_task(transaction, task);
-    return;
+    if (entry.actor.get() == kNone) [[likely]] {
+      transaction.set(entry.state, as_word(TaskState::kLeased));
+      transaction.set(entry.worker, worker.packed());
+      transaction.set(holder.lease, next);
+      end_task(transaction, task);
+      return;
+    }
+    queue_push(transaction, next, true);
   }
   drop_lease(transaction, worker.slot);
   end_task(transaction, task);
@@ -384,6 +399,11 @@ void Scheduler::return_lease(Transaction& transaction, ProcessId worker) noexcep
   drop_lease(transaction, worker.slot);
   transaction.set(tasks[task].state, as_word(TaskState::kQueued));
   transaction.set(tasks[task].worker, 0);
+  if (const Index actor = tasks[task].actor.get(); actor != kNone) {
+    transaction.set(actors[actor].state, static_cast<std::uint32_t>(ActorState::kPending));
+    transaction.set(actors[actor].host, 0);
+    transaction.set((*processes_)[worker.slot].actor, kNone);
+  }
   queue_push(transaction, task, true);
   idle_push(transaction, worker.slot);
 }

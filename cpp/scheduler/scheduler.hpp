@@ -9,6 +9,7 @@
 // Crash       recover_worker() ends or repeats the lease of a dead worker; finish_notifications() completes a cut-off seal.
 #pragma once
 
+#include "scheduler/actor_entry.hpp"
 #include "scheduler/death_notes.hpp"
 #include "scheduler/resources.hpp"
 #include "scheduler/wait_table.hpp"
@@ -17,6 +18,7 @@ namespace miniray::scheduler {
 
 struct SchedulerHeader {
   shm::SlotTableHeader tasks;
+  shm::SlotTableHeader actors;
   ResourcesHeader resources;
   Cell<Index> idle_head;
   Cell<std::uint32_t> idle_count;
@@ -34,7 +36,7 @@ struct SchedulerHeader {
   Atomic<std::uint32_t> trim_wanted;    // 1: tables hold more empty chunks than are worth keeping; 2: the supervisor knows
   Atomic<std::uint32_t> trimmer;        // ProcessId, packed, of who gives chunks back; 0: nobody
   Cell<std::uint32_t> memory_retries;   // how often a task may be ended for memory and tried again; kRetryForever
-  std::uint32_t padding;
+  Cell<Index> ending;                   // actor whose calls are being failed
   DeathNotes death_notes;
 };
 
@@ -82,12 +84,14 @@ class Scheduler {
   Scheduler(std::byte* region, SchedulerHeader* header, ObjectTable* objects, WaitTable* waits,
             process::ProcessTable* processes, platform::Descriptor file, std::uint64_t file_offset) noexcept
       : tasks(region, &header->tasks, file, file_offset, &header->trim_wanted),
+        actors(region, &header->actors, file, file_offset, &header->trim_wanted),
         header_(header),
         objects_(objects),
         waits_(waits),
         processes_(processes) {}
 
   shm::SlotTable<TaskEntry> tasks;
+  shm::SlotTable<ActorEntry> actors;
 
   [[nodiscard]] SchedulerHeader& header() const noexcept { return *header_; }
   [[nodiscard]] Resource& resource(std::uint32_t index) const noexcept { return header_->resources.resources[index]; }
@@ -139,6 +143,24 @@ class Scheduler {
   [[nodiscard]] std::uint32_t queued_count() const noexcept { return header_->resources.queued_count.get(); }
   void dispatch(Transaction& transaction, Wakes& wakes) noexcept;
 
+  // --- actors (actors.cpp) --------------------------------------------------------------------------------------------
+  // Row and handle object of a new actor, which its creator is to hold; kNone when a table has no row left.
+  [[nodiscard]] Index create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags) noexcept;
+  [[nodiscard]] Index actor_of(Index handle) const noexcept { return (*objects_)[handle].next_result.get(); }
+  // The constructor returned: its worker becomes the host.
+  void finish_creation(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;
+  // The next call that may run now; kNone. The host runs it.
+  [[nodiscard]] Index begin_call(Transaction& transaction, ProcessId host) noexcept;
+  void finish_call(Transaction& transaction, Index task) noexcept;  // its results are sealed
+  void repeat_call(Transaction& transaction, Index task) noexcept;  // it is to be tried again, before all others
+  // Ends an actor: calls fail with the record, or with `error` for kInitFailed. Its host, if it lives, leaves the actor.
+  void end_actor(Transaction& transaction, Index actor, ActorEndRecord record, ObjectKey error, Wakes& wakes) noexcept;
+  // kill(): ends an actor without a host; of another the process number of the host, which the caller kills.
+  [[nodiscard]] platform::ProcessNumber kill_actor(Transaction& transaction, Index actor, bool restart, Wakes& wakes) noexcept;
+  // Acts on the first dropped handle; false when there is none.
+  bool settle_dropped_handle(Transaction& transaction, Wakes& wakes) noexcept;
+  void set_name(Transaction& transaction, Index actor, Index name) noexcept;
+
   [[nodiscard]] const char* validate() const noexcept;
   // Adds what tasks hold to counts[object], for ObjectTable::validate.
   void count_references(std::uint32_t* counts) const noexcept;
@@ -158,6 +180,22 @@ class Scheduler {
   void drop_lease(Transaction& transaction, Index worker) noexcept;
   void fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept;
   void discard_half_made_results(Transaction& transaction, Index task) noexcept;
+  void push_call(Transaction& transaction, Index task, Wakes& wakes) noexcept;
+  void make_call_ready(Transaction& transaction, Index task, Wakes& wakes) noexcept;
+  void push_ready(Transaction& transaction, Index task, bool first) noexcept;
+  void add_lane(Transaction& transaction, Index task) noexcept;
+  void pop_ready(Transaction& transaction, ActorEntry& actor) noexcept;
+  void take_from_lane(Transaction& transaction, Index task) noexcept;
+  void link_running(Transaction& transaction, Index task) noexcept;
+  void unlink_running(Transaction& transaction, Index task) noexcept;
+  void fail_results(Transaction& transaction, Index task, ActorEnd end, Wakes& wakes) noexcept;
+  void end_failed_call(Transaction& transaction, Index task) noexcept;
+  void release_host(Transaction& transaction, ActorEntry& actor) noexcept;
+  void finish_endings(Transaction& transaction, Wakes& wakes) noexcept;
+  void recover_host(Transaction& transaction, ProcessId host, ProcessEnd end, Wakes& wakes) noexcept;
+  void unqueue(Transaction& transaction, Index task) noexcept;
+  [[nodiscard]] const char* validate_actors() const noexcept;
+  void free_actor(Transaction& transaction, Index actor) noexcept;
 
   SchedulerHeader* header_ = nullptr;
   ObjectTable* objects_ = nullptr;

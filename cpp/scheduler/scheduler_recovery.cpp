@@ -90,11 +90,16 @@ void Scheduler::take_retry(Transaction& transaction, Index task, DeathCause caus
 bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
                                    Wakes& wakes) noexcept {
   finish_notifications(transaction, wakes);
+  finish_endings(transaction, wakes);
   if (header_->idle_count.get() != 0 || header_->running_count.get() != 0) return false;
   const Index index = best_shape();
   if (index == kNone) return false;
   const Index task = shape(index).head.get();
   if (tasks[task].sequence.get() > last_sequence) return false;
+  if (const Index actor = tasks[task].actor.get(); actor != kNone) {
+    end_actor(transaction, actor, {kActorEndFormat, ActorEnd::kDied, {}, end.pid, end.status, end.note}, {}, wakes);
+    return true;
+  }
   fail_with_crash(transaction, task, end, wakes);
   queue_pop(transaction, index);  // still its head: what became ready meanwhile stands behind
   end_task(transaction, task);
@@ -109,10 +114,15 @@ bool Scheduler::let_memory_watch_sleep(Transaction& transaction) noexcept {
 
 void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept {
   finish_notifications(transaction, wakes);
+  finish_endings(transaction, wakes);
   ProcessEntry& entry = (*processes_)[worker.slot];
-  const auto state = static_cast<WorkerState>(entry.worker_state.get());
+  auto state = static_cast<WorkerState>(entry.worker_state.get());
   if (state == WorkerState::kNoWorker) return;
   if (state == WorkerState::kIdle) idle_remove(transaction, worker.slot);
+  if (entry.actor.get() != kNone) {
+    recover_host(transaction, worker, end, wakes);
+    state = static_cast<WorkerState>(entry.worker_state.get());
+  }
   if (const Index task = entry.lease.get(); task != kNone) {
     TaskEntry& lost = tasks[task];
     // Results may need several sections: the lease stays until they are dealt with, so that a rescuer who dies is followed by the next.
@@ -135,7 +145,7 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
       end_task(transaction, task);
     }
   }
-  if (state != WorkerState::kExiting) transaction.add(header_->worker_count, kMinusOne);
+  if (state != WorkerState::kExiting && state != WorkerState::kHost) transaction.add(header_->worker_count, kMinusOne);
   transaction.set(entry.worker_state, as_word(WorkerState::kNoWorker));
   dispatch(transaction, wakes);
   wakes.doorbell = true;
@@ -146,7 +156,10 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
 const char* Scheduler::validate() const noexcept {
   if (const char* fault = tasks.validate(); fault != nullptr) return fault;
   std::uint32_t queued = 0;
-  tasks.for_each_used([&](Index task) { queued += tasks[task].state.get() == as_word(TaskState::kQueued) ? 1U : 0U; });
+  tasks.for_each_used([&](Index task) {
+    queued += tasks[task].state.get() == as_word(TaskState::kQueued) && !tasks[task].is_call() ? 1U : 0U;
+  });
+  if (const char* fault = validate_actors(); fault != nullptr) return fault;
   std::uint32_t listed = 0;
   for (Index index = 0; index < header_->resources.shape_count.get(); ++index) {
     const Shape& queue = shape(index);
@@ -183,6 +196,16 @@ const char* Scheduler::validate() const noexcept {
       available[held.demands[i].resource] -= held.demands[i].amount;
     }
   }
+  for (Index slot = 1; slot < processes_->high_water(); ++slot) {
+    const ProcessEntry& entry = (*processes_)[slot];
+    if (static_cast<WorkerState>(entry.worker_state.get()) != WorkerState::kHost) continue;
+    const Index actor = entry.actor.get();
+    if (!actors.is_valid_index(actor) || actors[actor].current_state() != ActorState::kAlive ||
+        ProcessId::unpack(actors[actor].host.get()).slot != slot)
+      return "scheduler: a host without its actor";
+    const Shape& held = shape(actors[actor].hold_shape.get());
+    for (std::uint32_t i = 0; i < held.demand_count.get(); ++i) available[held.demands[i].resource] -= held.demands[i].amount;
+  }
   for (std::uint32_t i = 0; i < kResourceCapacity; ++i) {
     if (available[i] != resource(i).available.get()) return "scheduler: available resources differ from the leases";
   }
@@ -205,7 +228,9 @@ void Scheduler::count_references(std::uint32_t* counts) const noexcept {
     ++counts[entry.arguments.get()];  // kNone counts for nobody
     const auto* pairs = reinterpret_cast<const std::uint32_t*>(entry.inline_bytes);
     for (std::uint32_t i = 0; i < entry.inline_references.get(); ++i) ++counts[pairs[2 * i]];
+    if (entry.is_call()) ++counts[actors[entry.actor.get()].handle.get()];
   });
+  actors.for_each_used([&](Index actor) { ++counts[actors[actor].name.get()]; });
 }
 
 }  // namespace miniray::scheduler

@@ -7,6 +7,9 @@
 //             T3 kLeased names the worker (slot + generation), and that worker's row names the task.
 //             T4 the chain from first_result holds the results that are still to be made: one that is sealed has left it, in the same
 //                section. None left and a result_count: the task has done its work.
+//             T5 a call of an actor, or its creation, names the actor and holds one reference on its handle object. Calls that have not
+//                begun stand in a lane, those that run in the actor's list (actor_entry.hpp); a waiting call whose actor is dead stands
+//                nowhere: it ends when its last dependency is there.
 // Moves       free -> waiting -> queued -> leased -> free; leased -> queued when the worker died or the call is to be tried
 //             again.
 #pragma once
@@ -21,13 +24,15 @@ using shm::Index;
 using shm::kNone;
 using shm::Transaction;
 
-enum class TaskState : std::uint32_t { kFree = 0, kWaiting = 1, kQueued = 2, kLeased = 3 };
+enum class TaskState : std::uint32_t { kFree = 0, kWaiting = 1, kQueued = 2, kLeased = 3, kParked = 4 };
+// kParked: the creation of an actor that lives, kept to start it again.
 
-inline constexpr std::uint32_t kInlineArgumentBytes = 168;
+inline constexpr std::uint32_t kInlineArgumentBytes = 144;
 
 // Of TaskEntry::flags.
 inline constexpr std::uint32_t kRetriable = 1;  // it was submitted with retries
-inline constexpr std::uint32_t kMemoryEnd = 2;
+inline constexpr std::uint32_t kCreation = 2;   // of an actor
+inline constexpr std::uint32_t kMemoryEnd = 4;
 
 struct alignas(64) TaskEntry {
   Cell<std::uint32_t> state;
@@ -49,9 +54,16 @@ struct alignas(64) TaskEntry {
   Cell<std::uint64_t> sequence;           // order of submission
   Cell<std::uint64_t> tag_high;           // low-level module: id of the return reference
   Cell<std::uint64_t> tag_low;
+  Cell<Index> actor;           // kNone: a task
+  Cell<std::uint32_t> caller;  // ProcessId, packed; 0: a call that is tried again
+  Cell<Index> lane_next;       // of the head of a lane: other lanes of the actor; of one that runs: others that run
+  Cell<Index> lane_previous;
+  Cell<Index> lane_tail;   // of the head of a lane: its last call; else kNone
+  Cell<Index> ready_next;  // of the head of a lane that is queued
   std::byte inline_bytes[kInlineArgumentBytes];
 
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(TaskState::kFree); }
+  [[nodiscard]] bool is_call() const noexcept { return actor.get() != kNone && (flags.get() & kCreation) == 0; }
   [[nodiscard]] std::uint32_t memory_ends() const noexcept { return flags.get() / kMemoryEnd; }
 };
 static_assert(shm::kShareable<TaskEntry> && sizeof(TaskEntry) == 256);

@@ -19,6 +19,7 @@ using shm::Cell;
 using shm::Index;
 using shm::kNone;
 using shm::Transaction;
+using store::ObjectKey;
 using store::ObjectTable;
 
 struct WaitNode {

@@ -129,10 +129,23 @@ void ObjectTable::drop_reference(Transaction& transaction, Index slot) noexcept 
   MINIRAY_REQUIRE(references > 0);
   transaction.set(entry.references, references - 1);
   if (references > 1) return;
+  if (entry.has(kHandle)) {
+    if (entry.has(kDropped)) return;
+    transaction.set(entry.flags, entry.flags.get() | kDropped);
+    transaction.set(entry.next_free, header_->dropped_head.get());
+    transaction.set(header_->dropped_head, slot);
+    return;
+  }
   const ObjectState state = entry.current_state();
   if (state == ObjectState::kPending || entry.producer.get() != kNone) return;  // O4
   if (state == ObjectState::kSealed && entry.has(kCached)) return;              // O3
   free(transaction, slot);
+}
+
+void ObjectTable::take_dropped(Transaction& transaction) noexcept {
+  ObjectEntry& entry = slots[header_->dropped_head.get()];
+  transaction.set(header_->dropped_head, entry.next_free.get());
+  transaction.set(entry.flags, entry.flags.get() & ~std::uint32_t{kDropped});
 }
 
 void ObjectTable::free(Transaction& transaction, Index slot) noexcept {

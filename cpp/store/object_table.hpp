@@ -50,6 +50,8 @@ enum ObjectFlags : std::uint32_t {
   kSpilled = 8,    // the payload lies in the spill file: SpillPlace
   kSpilling = 16,  // a process writes it there: it is in that process's chain, and pinned by it
   kListed = 32,    // in the list of objects that may go
+  kHandle = 64,    // of an actor, whose index is `next_result`
+  kDropped = 128,  // such a one is in the list of those whose last reference went
 };
 
 inline constexpr std::uint32_t kInlineBytes = 32;
@@ -71,7 +73,7 @@ struct alignas(64) ObjectEntry {
   Cell<std::uint32_t> flags;
   Cell<Index> waiters;      // scheduler/wait_table.hpp: who waits for the seal
   Cell<Index> producer;     // task that will make it
-  Cell<Index> next_result;  // next result of the same task
+  Cell<Index> next_result;  // next result of the same task; of a handle object its actor
   Cell<Index> hash_next;
   Cell<Index> newer;  // list of objects that may go; or the chain of a process that spills
   Cell<Index> older;
@@ -106,6 +108,8 @@ struct ObjectTableHeader {
   Cell<Index> oldest;        // objects that may go
   Cell<Index> newest;
   Cell<std::uint32_t> listed_count;
+  Cell<Index> dropped_head;  // handle objects whose last reference went (kDropped), chained by next_free
+  std::uint32_t more_padding;
   std::uint64_t hold_rows_offset;
   std::uint64_t pin_rows_offset;
   std::uint64_t row_bytes;  // of one process, a multiple of the page size
@@ -193,6 +197,9 @@ class ObjectTable {
   void free(Transaction& transaction, Index slot) noexcept;
   // Drops some contained references of objects being reclaimed; true while more are left.
   bool reclaim_step(Transaction& transaction) noexcept;
+  // A handle object whose last reference went; kNone. take_dropped() takes it off the list.
+  [[nodiscard]] Index first_dropped() const noexcept { return header_->dropped_head.get(); }
+  void take_dropped(Transaction& transaction) noexcept;
   [[nodiscard]] bool has_reclaimable() const noexcept { return header_->reclaim_head.get() != kNone; }
 
   // --- processes ----------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from miniray import exceptions
+from miniray import actor, exceptions
 from miniray._api import unsupported as _unsupported
+from miniray._api.actors import get_actor, kill, method
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
 from miniray._api.session import init, is_initialized, shutdown
@@ -14,13 +15,10 @@ from miniray._api.unsupported import (
     client,
     cluster_resources,
     cpp_function,
-    get_actor,
     get_gpu_ids,
     get_runtime_context,
     java_actor_class,
     java_function,
-    kill,
-    method,
     nodes,
     timeline,
 )
@@ -34,6 +32,7 @@ SCRIPT_MODE = 0
 WORKER_MODE = 1
 
 __all__ = [
+    "actor",
     "SCRIPT_MODE",
     "WORKER_MODE",
     "ObjectID",

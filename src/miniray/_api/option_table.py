@@ -14,7 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RESOURCE_UNIT", "STRATEGY_TYPE_NAMES", "TASK_OPTIONS", "Option"]
+__all__ = [
+    "RESOURCE_UNIT",
+    "STRATEGY_TYPE_NAMES",
+    "TASK_OPTIONS",
+    "Option",
+    "backpressure_problem",
+    "count_rule",
+]
 
 RESOURCE_UNIT = 10_000
 """Resource quantities are counted in steps of 1/10000."""
@@ -66,7 +73,7 @@ class Option:
             raise ValueError(problem)
 
 
-def _count(name: str, *, infinite: bool) -> Rule:
+def count_rule(name: str, *, infinite: bool) -> Rule:
     """Return the rule of a count; -1 is for ever where ``infinite``."""
 
     def rule(value: int | None) -> str | None:
@@ -142,7 +149,7 @@ def _retry_exceptions_problem(value: bool | list[Any] | tuple[Any, ...]) -> str 
     return "retry_exceptions must be either a boolean or a list of exceptions"
 
 
-def _backpressure_problem(value: int | None) -> str | None:
+def backpressure_problem(value: int | None) -> str | None:
     """Return what is wrong with ``_generator_backpressure_num_objects=``."""
     if value != 0:
         return None
@@ -238,10 +245,10 @@ TASK_OPTIONS: dict[str, Option] = {
     "scheduling_strategy": Option((NoneType, str), type_names=STRATEGY_TYPE_NAMES),
     "enable_task_events": Option((bool,), default=True),
     "_labels": Option((dict, NoneType)),
-    "max_calls": Option((int, NoneType), default=0, rule=_count("max_calls", infinite=False), decorator_only=True),
-    "max_retries": Option((int, NoneType), default=3, rule=_count("max_retries", infinite=True)),
+    "max_calls": Option((int, NoneType), default=0, rule=count_rule("max_calls", infinite=False), decorator_only=True),
+    "max_retries": Option((int, NoneType), default=3, rule=count_rule("max_retries", infinite=True)),
     "num_returns": Option((int, str, NoneType), rule=_num_returns_problem),
     "retry_exceptions": Option((bool, list, tuple), default=False, rule=_retry_exceptions_problem),
-    "_generator_backpressure_num_objects": Option((int, NoneType), rule=_backpressure_problem),
+    "_generator_backpressure_num_objects": Option((int, NoneType), rule=backpressure_problem),
     "_num_objects_per_yield": Option((int, NoneType), default=1, rule=_objects_per_yield_problem),
 }

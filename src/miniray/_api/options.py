@@ -96,7 +96,7 @@ def validate_task_options(
     for keyword in options:
         if in_options and TASK_OPTIONS[keyword].decorator_only:
             raise ValueError(f"Setting '{keyword}' is not supported in '.options()'.")
-    _check_placement_group(options)
+    check_placement_group(options)
     _check_generator(options.get("num_returns"), is_generator_callable)
     _refuse_later_work(options, is_generator_callable)
     if options.get("accelerator_type") is not None:
@@ -194,7 +194,7 @@ def _to_units(quantity: float) -> int:
     return int(round(quantity * RESOURCE_UNIT, 4))
 
 
-def _check_placement_group(options: Mapping[str, Any]) -> None:
+def check_placement_group(options: Mapping[str, Any]) -> None:
     """Refuse both spellings of a placement group at once."""
     group = options.get("placement_group", "default")
     if group not in ("default", None) and options.get("scheduling_strategy") is not None:
@@ -233,8 +233,13 @@ def _refuse_later_work(options: Mapping[str, Any], is_generator_callable: bool |
     num_returns = options.get("num_returns")
     if isinstance(num_returns, str):
         raise_later(f"num_returns={num_returns!r}")
+    refuse_unsupported_places(options)
+
+
+def refuse_unsupported_places(options: Mapping[str, Any]) -> None:
+    """Refuse, by name, what later releases bring for tasks and actors alike."""
     if options.get("runtime_env"):
-        raise_later("the task option runtime_env")
+        raise_later("the option runtime_env")
     strategy = options.get("scheduling_strategy")
     if type(strategy).__name__ in STRATEGY_TYPE_NAMES:
         raise_later(f"scheduling_strategy={type(strategy).__name__}(...)")

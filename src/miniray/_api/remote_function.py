@@ -8,12 +8,11 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
-import struct
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._api.actor_class import ActorClass, make_actor_class
 from miniray._api.options import (
     RESOURCE_UNIT,
     default_max_retries,
@@ -22,14 +21,11 @@ from miniray._api.options import (
     resolve_max_calls,
     validate_task_options,
 )
-from miniray._api.unsupported import refuse_actor_class
+from miniray._api.exported import export
 from miniray._api.warn_once import warn_once
-from miniray._runtime import closures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-_FUNCTION_FORMAT = 4  # scheduler.hpp kFunctionFormat
 
 
 class RemoteFunction:
@@ -114,33 +110,24 @@ class RemoteFunction:
         if isinstance(retry_on, list):
             retry_on = tuple(retry_on)
         threads = str(max(demand.cpu_units // RESOURCE_UNIT, 1))
-        payload, identity = self._exported(name, retry_on, max_calls, threads)
         max_retries = options.get("max_retries")
         num_returns = options.get("num_returns")
         least, most = self._positional_range()
         caller.configure(
-            core._put_named(payload, identity),
+            export(
+                name,
+                self._function,
+                what=self._function,
+                retry_on=retry_on,
+                max_calls=max_calls,
+                threads=threads,
+            ),
             shape,
             1 if num_returns is None else num_returns,
             default_max_retries() if max_retries is None else max_retries,
             least,
             most,
         )
-
-    def _exported(self, name: str, retry_on: object, max_calls: int, threads: str) -> tuple[bytes, bytes]:
-        try:
-            pickled = closures.dumps((self._function, retry_on, max_calls, threads))
-        except Exception as error:
-            raise TypeError(
-                f"Could not serialize the function {self._function.__qualname__}: {error}. What it captures from "
-                "outside travels with it: create locks, connections and open files inside the task."
-            ) from error
-        encoded = name.encode("utf-8", "replace")
-        header = struct.pack("<B3xI", _FUNCTION_FORMAT, len(encoded)) + encoded + b"\0" * (-len(encoded) % 8)
-        payload = header + struct.pack("<Q", len(pickled)) + pickled
-        # A new definition is a new function even if its text is equal: id() of a live function tells them apart.
-        unique = struct.pack("<Q", id(self._function))
-        return payload, hashlib.blake2b(payload + unique, digest_size=16).digest()
 
     def _positional_range(self) -> tuple[int, int]:
         least = most = 0
@@ -172,9 +159,9 @@ def _is_generator(function: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _make(function_or_class: Any, options: Mapping[str, Any]) -> RemoteFunction:
+def _make(function_or_class: Any, options: Mapping[str, Any]) -> RemoteFunction | ActorClass:
     if inspect.isclass(function_or_class):
-        refuse_actor_class(function_or_class)
+        return make_actor_class(function_or_class, options)
     if inspect.iscoroutinefunction(function_or_class):
         raise ValueError(
             "'async def' should not be used for remote tasks. You can wrap the async function with "

@@ -124,6 +124,7 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 task_capacity=options.task_capacity,
                 worker_capacity=options.worker_capacity,
                 log_to_driver=options.log_to_driver,
+                namespace=options.namespace,
                 store_was_given=options.object_store_was_given,
                 record_call_sites=options.record_call_sites,
                 memory_threshold=options.memory.threshold,

@@ -22,7 +22,6 @@ __all__ = [
     "UNSUPPORTED_SUBMODULES",
     "raise_later",
     "raise_unsupported_attribute",
-    "refuse_actor_class",
 ]
 
 
@@ -54,39 +53,12 @@ def raise_unsupported_attribute(name: str) -> NoReturn:
     raise AttributeError(f"module 'miniray' has no attribute {name!r}")
 
 
-def refuse_actor_class(actor_class: type) -> NoReturn:
-    """Answer ``@remote`` on a class.
-
-    Args:
-        actor_class: The decorated class.
-
-    Raises:
-        UnsupportedFeatureError: Always.
-    """
-    raise_later(f"the actor class {actor_class.__qualname__} (@remote on a class)")
-
-
 # Functions, with Ray's parameters -------------------------------------------------------------------------------------
 
 
 def cancel(ray_waitable: object, *, force: bool = False, recursive: bool = True) -> NoReturn:
     """Cancel a task; a later release brings it."""
     raise_later("miniray.cancel()")
-
-
-def kill(actor: object, *, no_restart: bool = True) -> NoReturn:
-    """End an actor at once; a later release brings it."""
-    raise_later("miniray.kill()")
-
-
-def get_actor(name: str, namespace: str | None = None) -> NoReturn:
-    """Return the handle of a named actor; a later release brings it."""
-    raise_later("miniray.get_actor()")
-
-
-def method(*args: object, **kwargs: object) -> NoReturn:
-    """Set options of an actor's method; a later release brings it."""
-    raise_later("miniray.method()")
 
 
 def get_gpu_ids() -> NoReturn:
@@ -141,9 +113,6 @@ def cpp_function(function_name: str) -> NoReturn:
 
 UNSUPPORTED_FUNCTIONS = (
     cancel,
-    kill,
-    get_actor,
-    method,
     get_gpu_ids,
     get_runtime_context,
     nodes,
@@ -186,7 +155,6 @@ not among them.
 
 UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
     {
-        "actor": "actors",
         "autoscaler": "clusters of several machines",
         "cloudpickle": "a copy of the cloudpickle package; import cloudpickle itself",
         "cluster_utils": "clusters of several machines",

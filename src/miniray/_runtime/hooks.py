@@ -16,8 +16,10 @@ from miniray import _miniray_core as core
 from miniray._runtime import closures, output, store_errors, torch_tensors
 from miniray._runtime.memory_monitor import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
 from miniray._runtime.pickle_trace import explain
-from miniray._runtime.worker_life import UNKNOWN_END, signal_name
+from miniray._runtime.worker_life import UNKNOWN_END, describe_end, signal_name
 from miniray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
     GetTimeoutError,
     ObjectLostError,
     OutOfMemoryError,
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NO_WORKER = 1  # scheduler.hpp DeathCause
+_UNAVAILABLE = 5  # actor_entry.hpp ActorEnd
+_ACTOR_ENDS = {
+    1: "The actor is dead because it was killed by `ray.kill`.",
+    2: "The actor is dead because exit_actor() was called, or SystemExit was raised in it.",
+    3: "The actor is dead because all references to it went out of scope.",
+    4: "The actor is dead because its __init__ failed.",
+}
 
 
 def dumps_slow(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object], what: str) -> bytes:
@@ -99,6 +108,34 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
     )
 
 
+def actor_error(
+    actor_id: str, end: int, pid: int, status: int, note: str, error: RayError | None
+) -> ActorDiedError | ActorUnavailableError:
+    """Return the error of a call that an actor will not answer.
+
+    Args:
+        actor_id: In hex.
+        end: ActorEnd of scheduler/actor_entry.hpp.
+        pid: Of its process.
+        status: Exit code, or minus the signal.
+        note: Of the supervisor, about the end.
+        error: What ``__init__`` raised, or None.
+    """
+    if end == _UNAVAILABLE:
+        return ActorUnavailableError("its process died and it is being started again", bytes.fromhex(actor_id))
+    if error is not None:
+        if isinstance(error, RayTaskError):
+            error._actor_id = actor_id
+            return ActorDiedError(error)
+        died = ActorDiedError(f"its __init__ failed: {error}")
+    elif end == 0:
+        died = ActorDiedError(f"Its process (pid {pid}) {note or describe_end(status)}.")
+    else:
+        died = ActorDiedError(_ACTOR_ENDS[end])
+    died.actor_id = actor_id
+    return died
+
+
 def raise_error(error: BaseException) -> NoReturn:
     """Raise a stored error the way its reader sees it."""
     if isinstance(error, RayTaskError):
@@ -157,4 +194,5 @@ def install(auto_init: Callable[[], object]) -> None:
         auto_init=auto_init,
         unpickle_error=unpickle_error,
         unread_error=unread_error,
+        actor_error=actor_error,
     )

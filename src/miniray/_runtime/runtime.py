@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, output
+from miniray._runtime import limits, namespace, output
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
@@ -45,6 +45,7 @@ class SessionConfig:
         task_capacity: Queued and running tasks at most.
         worker_capacity: Worker processes at most.
         log_to_driver: Whether to print what workers print.
+        namespace: Where named actors live.
         store_was_given: Whether the user gave the size of the store; for people who ask why it has that size.
         record_call_sites: Whether each object remembers the line of the user's code that made it.
         memory_threshold: Share of the memory from which on workers are ended.
@@ -62,6 +63,7 @@ class SessionConfig:
     task_capacity: int
     worker_capacity: int
     log_to_driver: bool
+    namespace: str
     store_was_given: bool = False
     record_call_sites: bool = False
     memory_threshold: float = 0.95
@@ -120,6 +122,7 @@ class Runtime:
         try:
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
+            namespace.enter(config.namespace)
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
             self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -130,6 +133,7 @@ class Runtime:
                     "driver_pid": os.getpid(),
                     "pool_size": config.pool_size,
                     "worker_capacity": config.worker_capacity,
+                    "namespace": config.namespace,
                     "path": [path or os.getcwd() for path in sys.path],
                     "program": sys.argv[0] if sys.argv else "",
                     "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},

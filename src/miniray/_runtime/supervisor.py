@@ -212,9 +212,9 @@ class Supervisor:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def _start_missing(self) -> None:
-        needed, registered = core._workers_needed()
-        starting = len(self._workers) - registered
-        missing = max(needed - starting, self._config["pool_size"] - len(self._workers))
+        needed, registered, hosts = core._workers_needed()
+        pool = len(self._workers) - hosts  # an actor's process belongs to it alone
+        missing = max(needed - (pool - registered), self._config["pool_size"] - pool)
         room = self._config["worker_capacity"] - len(self._workers)
         if self._quick_deaths >= _QUICK_DEATHS:  # V4
             rows = {pid for pid, kind, _, _ in core._processes() if kind == _KIND_WORKER}

@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import output
+from miniray._runtime import actor_host, namespace, output
 from miniray._runtime.error_capture import make_task_error
 from miniray._task_error import safe_text
 from miniray.exceptions import TaskCancelledError
@@ -29,6 +29,8 @@ _threads_given = "OMP_NUM_THREADS" in os.environ
 def load_function(payload: bytes) -> tuple[Callable[..., Any], object, int, str]:
     """Return an exported function, what it retries on, its ``max_calls``, and its OMP_NUM_THREADS."""
     function, retry_on, max_calls, threads = pickle.loads(payload)
+    if isinstance(function, actor_host.Construct | actor_host.Method):
+        function = function.resolve()
     return function, retry_on, max_calls, threads
 
 
@@ -62,6 +64,12 @@ def _flush_output() -> None:
     sys.stderr.flush()
 
 
+def _after_call() -> None:
+    """Flush output; raise SystemExit when the actor of this process is to end."""
+    _flush_output()
+    actor_host.leave_if_wanted()
+
+
 def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
     """Run tasks until told to leave; return the exit code.
 
@@ -74,6 +82,7 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     output.redirect_worker_streams(stdout_fd, stderr_fd)
+    namespace.enter(config["namespace"])
     core._watch_process(config["driver_pid"], config["name"])
     core._session_adopt_after_fork()
     core._set_life(life_fd)
@@ -83,7 +92,7 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     sys.argv = [config["program"]]
     code = 0
     try:
-        core._run_worker(load_function, _on_error, _before_task, _flush_output, _on_unread_error, config["pool_size"])
+        core._run_worker(load_function, _on_error, _before_task, _after_call, _on_unread_error, config["pool_size"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:

@@ -1,0 +1,196 @@
+# _api/actor_class.py - @remote on classes.
+#
+# Invariants  C1 the class is pickled at the first .remote() of a session, not when decorated.
+#             C2 a name is claimed before its actor is made, so that of two racers one makes an actor and the other none.
+"""Actor classes."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pickle
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from miniray import _miniray_core as core
+from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
+from miniray._api.actor_options import resolve_actor_demands, validate_actor_options
+from miniray._api.exported import export
+from miniray._api.options import RESOURCE_UNIT
+from miniray._api.unsupported import raise_later
+from miniray._api.warn_once import warn_once
+from miniray._runtime import namespace as namespaces
+from miniray._runtime.actor_host import Construct
+from miniray.exceptions import ActorAlreadyExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ActorClassInheritanceException(TypeError):
+    """A class derives from an actor class: derive from the undecorated class, and decorate the result."""
+
+
+class ActorClass:
+    """A class whose objects live in processes of their own.
+
+    ``C.remote(...)`` makes one and returns its handle at once, without waiting for ``__init__``. Attributes and static
+    methods of the class stay usable.
+
+    Args:
+        actor_class: The class.
+        options: Checked options of the decorator and of ``.options()``.
+    """
+
+    def __init__(self, actor_class: type, options: Mapping[str, Any]) -> None:
+        """Wrap a class; see the class."""
+        self.__ray_actor_class__ = actor_class
+        self._options = dict(options)
+        self.__name__ = actor_class.__name__
+        self.__qualname__ = actor_class.__qualname__
+        self.__module__ = actor_class.__module__
+        self.__doc__ = actor_class.__doc__
+        self._caller = core.Caller(self)
+        self._packed_info: bytes | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: actors are made by ``.remote()``."""
+        raise TypeError(
+            f"Actors cannot be instantiated directly. Instead of '{self.__name__}()', use '{self.__name__}.remote()'."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["__ray_actor_class__"], name)
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        raise ActorClassInheritanceException(
+            f"Attempted to define a subclass of the actor class {self.__name__}. Inheriting from actor classes is not "
+            "currently supported. You can inherit from a non-actor base class and then decorate the derived class."
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Make an actor; return its handle at once.
+
+        Args:
+            *args: For ``__init__``; refs at the top level arrive as values.
+            **kwargs: The same by name.
+
+        Raises:
+            TypeError: ``__init__`` does not take these arguments, or one does not pickle.
+            ActorAlreadyExistsError: The name is taken.
+        """
+        options = self._options
+        core._require_session()
+        name = options.get("name")
+        if name is None:
+            return ActorHandle(self._caller(*args, **kwargs), self._info())
+        namespace = options.get("namespace") or namespaces.current()
+        if options.get("get_if_exists"):
+            found = find_actor(name, namespace)
+            if found is not None:
+                return found
+        claim = core._claim_name(pickle.dumps((name, self._info())), name_id(name, namespace))
+        if claim is None:
+            found = find_actor(name, namespace) if options.get("get_if_exists") else None
+            if found is not None:
+                return found
+            raise ActorAlreadyExistsError(
+                f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the existing "
+                f'actor using ray.get_actor("{name}", namespace="{namespace}")'
+            )
+        ref = self._caller(*args, **kwargs)
+        core._set_actor_name(ref, claim)
+        return ActorHandle(ref, self._info())
+
+    def options(self, **actor_options: Any) -> _ClassWithOptions:
+        """Return the class with other options for the actors made through it.
+
+        Args:
+            **actor_options: As for ``remote``, except ``concurrency_groups``.
+
+        Raises:
+            ValueError: An unknown option or a bad value.
+            TypeError: A value of a wrong type.
+        """
+        validate_actor_options(actor_options, in_options=True)
+        return _ClassWithOptions(ActorClass(self.__ray_actor_class__, {**self._options, **actor_options}))
+
+    def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: graphs by ``bind`` are later work."""
+        raise_later("ray.dag (.bind)")
+
+    def __reduce__(self) -> Any:
+        return ActorClass, (self.__ray_actor_class__, self._options)
+
+    # --- for the core -------------------------------------------------------------------------------------------------
+
+    def _info(self) -> bytes:
+        if self._packed_info is None:
+            self._packed_info = pack_info(describe_class(self.__ray_actor_class__, self._options, self._threads()))
+        return self._packed_info
+
+    def _threads(self) -> str:
+        place, _ = resolve_actor_demands(self._options)
+        return str(max(place.cpu_units // RESOURCE_UNIT, 1))
+
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError unless ``__init__`` takes these arguments."""
+        try:
+            signature = inspect.signature(self.__ray_actor_class__)
+        except (ValueError, TypeError):
+            return
+        signature.bind(*args, **kwargs)
+
+    def _prepare(self, caller: core.Caller) -> None:
+        """Export the class to the running session and configure its caller."""
+        place, hold = resolve_actor_demands(self._options)
+        shape, can_run = core._find_shape(place.units())
+        if not can_run:
+            warn_once(
+                f"impossible:{sorted(place.units().items())}",
+                f"The actor '{self.__name__}' asks for {place.quantities()}, more than this session has in all: it "
+                "stays pending. Raise init(num_cpus=..., num_gpus=..., resources=...), or ask for less.",
+            )
+        function = export(
+            f"{self.__name__}.__init__",
+            Construct(self.__ray_actor_class__),
+            what=self.__ray_actor_class__,
+            threads=self._threads(),
+        )
+        caller.configure(function, shape, 0, 0, 1, 0)
+        caller.configure_creation(core._find_shape(hold.units())[0], self._options.get("max_restarts") or 0, False)
+
+
+class _ClassWithOptions:
+    """An actor class with other options; has only ``remote`` and ``bind``."""
+
+    def __init__(self, actor_class: ActorClass) -> None:
+        self.remote = actor_class.remote
+        self.bind = actor_class.bind
+
+
+def name_id(name: str, namespace: str) -> bytes:
+    """Return the id of the object that carries the name of an actor."""
+    return hashlib.blake2b(f"actor\0{namespace}\0{name}".encode(), digest_size=16).digest()
+
+
+def find_actor(name: str, namespace: str) -> ActorHandle | None:
+    """Return a weak handle of a named actor, None when no such actor lives."""
+    found = core._find_actor(name_id(name, namespace))
+    if found is None:
+        return None
+    ref, payload = found
+    _, packed_info = pickle.loads(payload)
+    return ActorHandle(ref, packed_info)
+
+
+def make_actor_class(actor_class: type, options: Mapping[str, Any]) -> ActorClass:
+    """Answer ``@remote`` on a class.
+
+    Args:
+        actor_class: The decorated class.
+        options: Of the decorator.
+    """
+    validate_actor_options(options, in_options=False)
+    made = ActorClass(actor_class, options)
+    made._info()  # a method that is not supported is told at once
+    return made

@@ -1,0 +1,288 @@
+# _api/actor_handle.py - handles of actors and their methods.
+#
+# Invariants  A1 a handle is an ObjectRef of the actor's handle object: what counts refs counts handles. A weak one (get_actor) names
+#                the same object and keeps nothing.
+#             A2 a method holds the ref, not the handle, so that a handle goes without the garbage collector.
+#             A3 what a handle must know of its class travels with it as bytes (ActorInfo), unpickled once per process.
+"""Handles of actors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pickle
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from miniray import _miniray_core as core
+from miniray._api.exported import export
+from miniray._api.unsupported import raise_later
+from miniray._runtime import closures
+from miniray._runtime.actor_host import Method
+from miniray.exceptions import ActorDiedError, ActorHandleNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_ANY = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+_BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
+_METHOD_OPTIONS = (
+    "name",
+    "num_returns",
+    "max_task_retries",
+    "retry_exceptions",
+    "concurrency_group",
+    "_generator_backpressure_num_objects",
+    "enable_task_events",
+    "tensor_transport",
+    "_labels",
+)
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a caller must know of a method.
+
+    Attributes:
+        signature: Parameters without ``self``, defaults and annotations.
+        options: Options of ``@method``.
+    """
+
+    signature: inspect.Signature
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def positional_range(self) -> tuple[int, int]:
+        """Return how many positional arguments need no further check, least and most; least > most: none."""
+        least = most = 0
+        for parameter in self.signature.parameters.values():
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                most += 1
+                least += parameter.default is parameter.empty
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                most = (1 << 23) - 1
+            elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+                return 1, 0
+        return least, most
+
+
+@dataclass(frozen=True)
+class ActorInfo:
+    """What a handle must know of its actor.
+
+    Attributes:
+        class_name: Of the class, for people.
+        methods: By name.
+        max_task_retries: Default of its methods.
+        threads: OMP_NUM_THREADS in its process.
+    """
+
+    class_name: str
+    methods: Mapping[str, MethodInfo]
+    max_task_retries: int
+    threads: str
+
+
+@functools.lru_cache(maxsize=1024)
+def _load_info(packed: bytes) -> ActorInfo:
+    info: ActorInfo = pickle.loads(packed)
+    return info
+
+
+def pack_info(info: ActorInfo) -> bytes:
+    """Return the bytes that handles carry."""
+    return closures.dumps(info)
+
+
+class _Call:
+    """What the core must know to make a call; keeps the actor.
+
+    Args:
+        ref: Of the actor.
+        info: Of the actor.
+        name: Of the method.
+        options: Options of the call; they win over those of the method and of the actor.
+    """
+
+    def __init__(self, ref: core.ObjectRef[Any], info: ActorInfo, name: str, options: Mapping[str, Any]) -> None:
+        self.ref = ref
+        self.info = info
+        self.method = info.methods.get(name) or MethodInfo(_ANY)
+        self.__name__ = name
+        self.options = {**self.method.options, **options}
+
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError unless the method takes these arguments."""
+        self.method.signature.bind(*args, **kwargs)
+
+    def _prepare(self, caller: core.Caller) -> None:
+        """Export the method to the running session and configure its caller."""
+        options = self.options
+        for keyword in options:
+            if keyword not in _METHOD_OPTIONS:
+                raise TypeError(f"ActorMethod.options() got an unexpected keyword argument {keyword!r}")
+        for keyword in ("concurrency_group", "tensor_transport"):
+            if options.get(keyword):
+                raise_later(f"{keyword} of a method")
+        num_returns = options.get("num_returns")
+        if isinstance(num_returns, str):
+            raise_later(f"num_returns={num_returns!r}")
+        retries = options.get("max_task_retries")
+        retry_on = options.get("retry_exceptions") or None
+        function = export(
+            options.get("name") or f"{self.info.class_name}.{self.__name__}",
+            Method(self.__name__),
+            retry_on=tuple(retry_on) if isinstance(retry_on, list) else retry_on,
+            threads=self.info.threads,
+        )
+        caller.configure(
+            function,
+            core._find_shape({})[0],
+            1 if num_returns is None else num_returns,
+            self.info.max_task_retries if retries is None else retries,
+            *self.method.positional_range(),
+        )
+        try:
+            caller.configure_method(self.ref)
+        except ValueError as error:
+            raise ActorHandleNotFoundError(str(error)) from None
+
+    def _raise_gone(self) -> NoReturn:
+        raise ActorDiedError("The actor is dead and its last handle is gone.")
+
+
+class ActorMethod:
+    """A method of an actor: ``handle.method.remote(...)``.
+
+    ``remote`` returns at once, with an ObjectRef (a list of them for ``num_returns`` above 1, None for 0).
+
+    Args:
+        call: What the core must know.
+    """
+
+    def __init__(self, call: _Call) -> None:
+        """Make the method; see the class."""
+        self._call = call  # a method in the core's hands would be a cycle
+        self.__name__ = call.__name__
+        self.remote = core.Caller(call)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: methods of actors are called by ``.remote()``."""
+        raise TypeError(
+            f"Actor methods cannot be called directly. Instead of running 'object.{self.__name__}()', try "
+            f"'object.{self.__name__}.remote()'."
+        )
+
+    def options(self, **options: Any) -> ActorMethod:
+        """Return the method with other options for the calls made through it.
+
+        Args:
+            **options: ``num_returns``, ``max_task_retries``, ``retry_exceptions``, ``name``.
+        """
+        call = self._call
+        return ActorMethod(_Call(call.ref, call.info, self.__name__, {**call.options, **options}))
+
+    def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: graphs by ``bind`` are later work."""
+        raise_later("ray.dag (.bind)")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"The actor method {self.__name__} does not pickle: pass the handle.")
+
+
+class ActorHandle:
+    """A reference to an actor; ``handle.method.remote(...)`` calls it.
+
+    Handles may be passed to tasks and other actors, kept in objects and returned. The actor ends when the last has gone and
+    the calls that were made have finished. Handles of one actor are equal.
+    """
+
+    def __init__(self, ref: core.ObjectRef[Any], packed_info: bytes) -> None:
+        """Make a handle of a ref; for miniray itself."""
+        self._ref = ref
+        self._packed_info = packed_info
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        info = _load_info(self.__dict__["_packed_info"])
+        if name not in info.methods and name not in _BUILT_IN:
+            raise AttributeError(f"'{info.class_name}' object has no attribute '{name}'")
+        method = ActorMethod(_Call(self._ref, info, name, {}))
+        self.__dict__[name] = method
+        return method
+
+    def __dir__(self) -> list[str]:
+        return [*_load_info(self._packed_info).methods, *_BUILT_IN]
+
+    @property
+    def _actor_id(self) -> core.ObjectRef[Any]:
+        return self._ref
+
+    def __eq__(self, other: object) -> bool:
+        return self._ref == other._ref if isinstance(other, ActorHandle) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._ref)
+
+    def __repr__(self) -> str:
+        return f"Actor({_load_info(self._packed_info).class_name}, {self._ref.hex()})"
+
+    def __reduce__(self) -> Any:
+        if core._is_bare(self._ref):
+            return _rebuild_weak, (self._ref.hex(), self._packed_info)
+        return ActorHandle, (self._ref, self._packed_info)
+
+    def __copy__(self) -> ActorHandle:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ActorHandle:
+        return self
+
+
+def _rebuild_weak(hex_id: str, packed_info: bytes) -> ActorHandle:
+    return ActorHandle(core.ObjectRef(core.ObjectID.from_hex(hex_id)), packed_info)
+
+
+def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) -> ActorInfo:
+    """Return what handles of a class must know.
+
+    Args:
+        actor_class: As the user wrote it.
+        options: Of the actor.
+        threads: OMP_NUM_THREADS in its process.
+
+    Raises:
+        UnsupportedFeatureError: A method is a coroutine or a generator.
+    """
+    methods: dict[str, MethodInfo] = {}
+    for name, member in inspect.getmembers(actor_class, callable):
+        if name in ("__class__", "__init_subclass__", "__subclasshook__", "__new__") or not inspect.isroutine(member):
+            continue
+        if inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member):
+            raise_later(f"async methods of actors ({actor_class.__qualname__}.{name})")
+        if inspect.isgeneratorfunction(member):
+            raise_later(f"generator methods of actors ({actor_class.__qualname__}.{name})")
+        options_of_method = getattr(member, "__ray_method_options__", {})
+        methods[name] = MethodInfo(_plain_signature(actor_class, name, member), options_of_method)
+    return ActorInfo(actor_class.__name__, methods, options.get("max_task_retries") or 0, threads)
+
+
+def _plain_signature(actor_class: type, name: str, member: Callable[..., Any]) -> inspect.Signature:
+    """Return the parameters that a caller gives, without what may not pickle."""
+    try:
+        signature = inspect.signature(member)
+    except (ValueError, TypeError):  # some functions written in C have none
+        return _ANY
+    parameters = list(signature.parameters.values())
+    declared = inspect.getattr_static(actor_class, name)
+    if not isinstance(declared, staticmethod | classmethod) and parameters:
+        if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+            return _ANY
+        parameters = parameters[1:]
+    empty = inspect.Parameter.empty
+    return inspect.Signature(
+        [each.replace(annotation=empty, default=empty if each.default is empty else None) for each in parameters]
+    )

@@ -1,0 +1,134 @@
+# _api/actor_options.py - the options of an actor: checked, and turned into demands of resources.
+#
+# Invariants  options.py O1 to O3.
+# Source      Ray 2.60.0, python/ray/_common/ray_option_utils.py, python/ray/actor.py.
+"""Validate and resolve the options of ``@remote`` and ``.options()`` for actor classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from miniray._api.option_table import (
+    TASK_OPTIONS,
+    Option,
+    backpressure_problem,
+    count_rule,
+)
+from miniray._api.options import TaskDemand, check_placement_group, refuse_unsupported_places, resolve_demand
+from miniray._api.unsupported import raise_later
+from miniray._api.warn_once import warn_once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NoneType = type(None)
+
+
+def _concurrency_problem(value: int | None) -> str | None:
+    return None if value is None or value >= 0 else "max_concurrency must be None or an integer of at least 0"
+
+
+def _lifetime_problem(value: str | None) -> str | None:
+    if value in (None, "detached", "non_detached"):
+        return None
+    return "actor `lifetime` argument must be one of 'detached', 'non_detached' and 'None'."
+
+
+def _name_problem(value: str | None) -> str | None:
+    return "Actor name cannot be an empty string." if value == "" else None
+
+
+def _namespace_problem(value: str | None) -> str | None:
+    return '"" is not a valid namespace. Pass None to not specify a namespace.' if value == "" else None
+
+
+_SHARED = (
+    "label_selector",
+    "fallback_strategy",
+    "accelerator_type",
+    "memory",
+    "num_gpus",
+    "placement_group",
+    "placement_group_bundle_index",
+    "placement_group_capture_child_tasks",
+    "resources",
+    "runtime_env",
+    "scheduling_strategy",
+    "enable_task_events",
+    "_labels",
+)
+
+ACTOR_OPTIONS: dict[str, Option] = {
+    **{name: TASK_OPTIONS[name] for name in _SHARED},
+    "num_cpus": Option((float, int, _NoneType), rule=TASK_OPTIONS["num_cpus"].rule),
+    "object_store_memory": Option((int, _NoneType)),
+    "name": Option((str, _NoneType), rule=_name_problem),
+    "namespace": Option((str, _NoneType), rule=_namespace_problem),
+    "lifetime": Option((str, _NoneType), rule=_lifetime_problem),
+    "get_if_exists": Option((bool,), default=False),
+    "max_concurrency": Option((int, _NoneType), rule=_concurrency_problem),
+    "max_pending_calls": Option((int, _NoneType), default=-1, rule=count_rule("max_pending_calls", infinite=True)),
+    "max_restarts": Option((int, _NoneType), default=0, rule=count_rule("max_restarts", infinite=True)),
+    "max_task_retries": Option((int, _NoneType), default=0, rule=count_rule("max_task_retries", infinite=True)),
+    "concurrency_groups": Option((dict, list, _NoneType), decorator_only=True),
+    "allow_out_of_order_execution": Option((bool, _NoneType)),
+    "enable_tensor_transport": Option((bool, _NoneType)),
+    "_actor_generator_backpressure_num_objects": Option((int, _NoneType), rule=backpressure_problem),
+}
+"""The table of actor options: types, rules and defaults."""
+
+
+def validate_actor_options(options: Mapping[str, Any], *, in_options: bool) -> None:
+    """Check the options of an actor.
+
+    Args:
+        options: Name and value of each option given.
+        in_options: True for ``.options()``, False for the decorator.
+
+    Raises:
+        ValueError: An option does not exist or has a bad value.
+        TypeError: A value has a wrong type.
+        UnsupportedFeatureError: Right in Ray, but not in this release of miniray.
+    """
+    for keyword, value in options.items():
+        option = ACTOR_OPTIONS.get(keyword)
+        if option is None:
+            raise ValueError(f"Invalid option keyword {keyword} for actors. Valid ones are {list(ACTOR_OPTIONS)}.")
+        option.validate(keyword, value)
+    for keyword in options:
+        if in_options and ACTOR_OPTIONS[keyword].decorator_only:
+            raise ValueError(f"Setting '{keyword}' is not supported in '.options()'.")
+    if options.get("get_if_exists") and not options.get("name"):
+        raise ValueError("The actor name must be specified to use `get_if_exists`.")
+    check_placement_group(options)
+    refuse_unsupported_places(options)
+    for keyword in ("concurrency_groups", "enable_tensor_transport"):
+        if options.get(keyword):
+            raise_later(f"the actor option {keyword}")
+    if (options.get("max_concurrency") or 1) > 1:
+        raise_later("actors that run several calls at once (max_concurrency)")
+    if (options.get("max_pending_calls") or -1) > 0:
+        raise_later("the actor option max_pending_calls")
+    if options.get("lifetime") == "detached":
+        raise_later('lifetime="detached"')
+    if options.get("object_store_memory"):
+        warn_once("object_store_memory", "object_store_memory of an actor is accepted and ignored, as in Ray.")
+
+
+def resolve_actor_demands(options: Mapping[str, Any]) -> tuple[TaskDemand, TaskDemand]:
+    """Return what an actor needs to be placed and what it holds while it lives.
+
+    Without ``num_cpus``: one CPU to be placed and none afterwards; with a GPU or a custom resource one for life, as in
+    Ray.
+
+    Args:
+        options: Options that passed :func:`validate_actor_options`.
+    """
+    if options.get("num_cpus") is not None:
+        demand = resolve_demand(options)
+        return demand, demand
+    given = {name: value for name, value in options.items() if name != "num_cpus"}
+    one = resolve_demand({**given, "num_cpus": 1})
+    if one.gpu_units or one.custom_units:
+        return one, one
+    return one, resolve_demand({**given, "num_cpus": 0})

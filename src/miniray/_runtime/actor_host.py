@@ -1,0 +1,93 @@
+# _runtime/actor_host.py - the actor that this process hosts: its instance, and what calls of it run.
+#
+# Invariants  H1 a process hosts at most one actor in its life; the core ends it with the actor.
+#             H2 Construct and Method travel in function objects in the place of a function; resolve() gives what runs here.
+"""What runs in the process of an actor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from miniray import _miniray_core as core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Host:
+    """What is known of the actor of this process."""
+
+    instance: Any = None
+    exit_wanted: bool = False
+
+
+@dataclass(frozen=True)
+class Construct:
+    """The constructor of an actor.
+
+    Attributes:
+        actor_class: The class as the user wrote it.
+    """
+
+    actor_class: type
+
+    def resolve(self) -> Callable[..., None]:
+        """Return the function that makes the instance."""
+
+        def construct(*args: Any, **kwargs: Any) -> None:
+            _Host.instance = self.actor_class(*args, **kwargs)
+
+        return construct
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of an actor.
+
+    Attributes:
+        name: Its name, or one of ``__ray_ready__``, ``__ray_call__`` and ``__ray_terminate__``.
+    """
+
+    name: str
+
+    def resolve(self) -> Callable[..., Any]:
+        """Return what the call runs, of this process's instance."""
+        built_in = _BUILT_IN.get(self.name)
+        return getattr(_Host.instance, self.name) if built_in is None else built_in
+
+
+def _ready() -> bool:
+    return True
+
+
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(_Host.instance, *args, **kwargs)
+
+
+def exit_actor() -> None:
+    """End the actor that this process hosts after the running call, which does not return.
+
+    Exit handlers (``atexit``) run; the actor is not started again; this call and those that wait get ActorDiedError.
+
+    Raises:
+        TypeError: This is no actor.
+        SystemExit: Always otherwise; catching it does not save the actor.
+    """
+    if core._own_actor() is None:
+        raise TypeError("exit_actor API is called on a non-actor worker, which is not allowed.")
+    _Host.exit_wanted = True
+    raise SystemExit(0)
+
+
+def leave_if_wanted() -> None:
+    """Raise SystemExit when ``exit_actor`` was called, whoever caught it."""
+    if _Host.exit_wanted:
+        raise SystemExit(0)
+
+
+_BUILT_IN: dict[str, Callable[..., Any]] = {
+    "__ray_ready__": _ready,
+    "__ray_call__": _call,
+    "__ray_terminate__": exit_actor,
+}
