@@ -42,6 +42,8 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 // A descriptor that becomes readable when the process has ended (pidfd on
 // Linux), close-on-exec, or -errno.
 [[nodiscard]] Descriptor open_process(ProcessNumber process) noexcept;
+// Ends a process at once, whatever it does (SIGKILL). One that has gone is fine.
+void kill_process(ProcessNumber process) noexcept;
 // Blocks until the process behind an open_process() descriptor has ended. False: somebody closed the descriptor.
 [[nodiscard]] bool wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;

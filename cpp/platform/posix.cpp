@@ -22,6 +22,8 @@ std::uint64_t monotonic_ns() noexcept {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+void kill_process(ProcessNumber process) noexcept { (void)kill(process, SIGKILL); }
+
 ProcessNumber current_process() noexcept { return static_cast<ProcessNumber>(getpid()); }
 
 void exit_immediately(int code) noexcept { _exit(code); }

@@ -3,7 +3,6 @@
 // Invariants  an actor is named by the key of its handle object; a handle object that is gone is an actor that ended long ago.
 #include "python/actors.hpp"
 
-#include <csignal>
 #include <cstring>
 
 #include "python/object_ref.hpp"
@@ -40,7 +39,7 @@ PyObject* kill_actor(PyObject*, PyObject* args) {
     if (const Index actor = find_actor(key); actor != shm::kNone) {
       host = domain.scheduler.kill_actor(transaction, actor, restart != 0, wakes);
       // Under the lock: the row is freed, and the number used again, only by who holds it.
-      if (host > 0) (void)::kill(host, SIGKILL);
+      if (host > 0) platform::kill_process(host);
     }
   }
   domain.perform(wakes);
@@ -106,8 +105,11 @@ PyObject* find_named_actor(PyObject*, PyObject* args) {
   PayloadPin pin;
   store::PayloadView view;
   if (!keeper || !pin.acquire(name, view)) return nullptr;
-  return Py_BuildValue("(Ny#)", make_bare_object_ref(handle.id(domain.objects.nonce())), reinterpret_cast<const char*>(view.data),
+  PyObject* found = Py_BuildValue("(Ny#)", make_bare_object_ref(handle.id(domain.objects.nonce())), reinterpret_cast<const char*>(view.data),
                        static_cast<Py_ssize_t>(view.value_bytes()));
+  keeper.reset();
+  flush_releases_now();  // a hold that stays would keep the name taken when the actor has gone
+  return found;
 }
 
 // _is_bare(ref): whether it names an object without keeping it.
@@ -133,7 +135,14 @@ PyObject* own_actor(PyObject*, PyObject*) {
   return make_bare_object_ref(domain.objects.key(domain.scheduler.actors[actor].handle.get()).id(domain.objects.nonce()));
 }
 
+// _flush_releases(): what this process let go is given back now, not with its next call.
+PyObject* flush(PyObject*, PyObject*) {
+  if (session != nullptr) flush_releases_now();
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
+    {"_flush_releases", flush, METH_NOARGS, nullptr},
     {"_kill_actor", kill_actor, METH_VARARGS, nullptr},
     {"_actor_facts", actor_facts, METH_O, nullptr},
     {"_set_actor_name", set_actor_name, METH_VARARGS, nullptr},

@@ -79,7 +79,7 @@ bool join_actor(Transaction& transaction, CallerObject* self, scheduler::TaskEnt
     domain.objects.add_reference(transaction, self->actor_key.slot);
     return true;
   }
-  const Index actor = domain.scheduler.create_actor(transaction, self->hold_shape, self->restarts, self->actor_flags);
+  const Index actor = domain.scheduler.create_actor(transaction, self->hold_shape, self->restarts, self->actor_flags, domain.self());
   if (actor == shm::kNone) return false;
   Transaction::init(entry.actor, actor);
   transaction.set(domain.scheduler.actors[actor].creation, task);

@@ -377,6 +377,11 @@ bool run_task(WorkerHooks& worker, Index task, bool& leave) {
   return complete(record, task);
 }
 
+// What this process let go, and objects that went with the last task: nobody may come by for long, and they may keep an actor.
+void flush_before_sleep() {
+  if (!session->releases.empty() || session->domain.objects.has_reclaimable()) flush_releases_now();
+}
+
 // Runs the calls of this process's actor until it has ended. False with a Python error.
 bool host_actor(WorkerHooks& worker) {
   Domain& domain = session->domain;
@@ -384,7 +389,7 @@ bool host_actor(WorkerHooks& worker) {
   const Index handle = actor.handle.get();
   for (bool leave = false; !leave;) {
     if (next_call == shm::kNone) {
-      if (!session->releases.empty()) flush_releases_now();
+      flush_before_sleep();
       scheduler::Wakes wakes;
       Transaction transaction(domain.lock);
       next_call = domain.scheduler.begin_call(transaction, domain.self());
@@ -453,7 +458,7 @@ PyObject* run_worker(PyObject*, PyObject* args) {
   for (bool leave = false;;) {
     if (leave && retire(true)) Py_RETURN_NONE;
     if (domain.own_entry().lease.get() == shm::kNone) {
-      if (!session->releases.empty()) flush_releases_now();
+      flush_before_sleep();
       const bool surplus = domain.header().scheduler.worker_count.get() > pool_size;
       runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
       {

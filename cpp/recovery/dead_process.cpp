@@ -36,6 +36,19 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
   (void)domain.ensure_rows(0, 0, 0);
   (void)domain.heap.ensure_rows(4096);
   process::ProcessEntry& entry = domain.processes[dead.slot];
+  for (bool more = true; more;) {
+    platform::ProcessNumber hosts[16];
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    const std::uint32_t found = domain.scheduler.orphan_actors(transaction, dead, hosts, 16, wakes);
+    for (std::uint32_t i = 0; i < found; ++i) {
+      if (hosts[i] > 0) platform::kill_process(hosts[i]);
+    }
+    more = found != 0;
+    transaction.close();
+    domain.perform(wakes);
+  }
+  MINIRAY_FAULT_POINT("recovery.actors_orphaned");
   {
     Wakes wakes;
     Transaction transaction(domain.lock);

@@ -33,6 +33,7 @@ enum class ActorState : std::uint32_t {
 inline constexpr std::uint32_t kUnorderedCalls = 1;  // several at once: none waits for an earlier one
 inline constexpr std::uint32_t kKilled = 2;          // it is not started again
 inline constexpr std::uint32_t kLeaving = 4;         // nobody has a handle: its host ends in order
+inline constexpr std::uint32_t kOrphaned = 8;        // with kKilled: the process that made it died
 
 enum class ActorEnd : std::uint8_t {
   kDied = 0,         // its process died
@@ -41,6 +42,7 @@ enum class ActorEnd : std::uint8_t {
   kOutOfScope = 3,   // the last handle went
   kInitFailed = 4,   // the constructor raised: the record's contained reference is the error
   kUnavailable = 5,  // of a call: its process died, another is being started
+  kCreatorDied = 6,
 };
 
 // Payload of a handle object whose actor is dead, and of calls that it will not answer; those refer to the handle object.
@@ -71,7 +73,8 @@ struct alignas(64) ActorEntry {
   Cell<Index> last_ready;
   Cell<Index> first_running;
   Cell<std::uint32_t> waiting_count;  // calls that have not begun
-  std::uint8_t padding[64];
+  Cell<std::uint32_t> creator;        // ProcessId, packed: dies it otherwise than in good order, the actor ends
+  std::uint8_t padding[60];
 
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(ActorState::kFree); }
   [[nodiscard]] ActorState current_state() const noexcept { return static_cast<ActorState>(state.get()); }

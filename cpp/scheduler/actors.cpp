@@ -23,7 +23,8 @@ constexpr std::uint32_t kMinusOne = static_cast<std::uint32_t>(-1);
 constexpr std::uint32_t kRoom = 2048;
 }  // namespace
 
-Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags) noexcept {
+Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags,
+                              ProcessId creator) noexcept {
   const Index actor = actors.take(transaction);
   if (actor == kNone) return kNone;
   const Index handle = objects_->create(transaction, ObjectState::kPending, store::kHandle);
@@ -41,6 +42,7 @@ Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::u
   Transaction::init(entry.restarts_left, restarts);
   Transaction::init(entry.restarts, 0);
   Transaction::init(entry.waiting_count, 0);
+  Transaction::init(entry.creator, creator.packed());
   for (Cell<Index>* link : {&entry.creation, &entry.name, &entry.first_lane, &entry.last_lane, &entry.first_ready,
                             &entry.last_ready, &entry.first_running}) {
     Transaction::init(*link, kNone);
@@ -250,7 +252,7 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
   }
   if (transaction.room() < kRoom) transaction.commit();
   if (!starts_again) {
-    const ActorEnd reason = actor.has(kKilled) ? ActorEnd::kKilled : actor.has(kLeaving) ? ActorEnd::kOutOfScope : ActorEnd::kDied;
+    const ActorEnd reason = actor.has(kOrphaned) ? ActorEnd::kCreatorDied : actor.has(kKilled) ? ActorEnd::kKilled : actor.has(kLeaving) ? ActorEnd::kOutOfScope : ActorEnd::kDied;
     end_actor(transaction, index, {kActorEndFormat, reason, {}, end.pid, end.status, end.note}, {}, wakes);
     return;
   }
@@ -389,16 +391,46 @@ bool Scheduler::settle_dropped_handle(Transaction& transaction, Wakes& wakes) no
 platform::ProcessNumber Scheduler::kill_actor(Transaction& transaction, Index index, bool restart, Wakes& wakes) noexcept {
   ActorEntry& actor = actors[index];
   if (actor.is_over()) return 0;
-  if (!restart) transaction.set(actor.flags, actor.flags.get() | kKilled);
   if (actor.host.get() != 0) {
-    if (!restart && actor.name.get() != kNone) {  // free again at once
-      objects_->drop_reference(transaction, actor.name.get());
-      transaction.set(actor.name, kNone);
-    }
+    if (!restart) mark_killed(transaction, actor);
     return processes_->identity(ProcessId::unpack(actor.host.get()).slot).number;
   }
   if (!restart) end_actor(transaction, index, {kActorEndFormat, ActorEnd::kKilled, {}, 0, 0, 0}, {}, wakes);
   return 0;
+}
+
+std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creator, platform::ProcessNumber* hosts,
+                                       std::uint32_t room, Wakes& wakes) noexcept {
+  const std::uint32_t state = (*processes_)[creator.slot].worker_state.get();
+  if (state == as_word(WorkerState::kNoWorker) || state == as_word(WorkerState::kExiting)) return 0;
+  finish_notifications(transaction, wakes);
+  finish_endings(transaction, wakes);
+  Index found = kNone;
+  std::uint32_t count = 0;
+  actors.for_each_used([&](Index index) {
+    ActorEntry& actor = actors[index];
+    if (actor.creator.get() != creator.packed() || actor.is_over() || actor.has(kKilled) || count == room) return;
+    if (actor.host.get() == 0) {
+      found = index;
+      return;
+    }
+    if (transaction.room() < kRoom) return;  // the next step
+    mark_killed(transaction, actor);
+    transaction.set(actor.flags, actor.flags.get() | kOrphaned);
+    hosts[count++] = processes_->identity(ProcessId::unpack(actor.host.get()).slot).number;
+  });
+  if (count != 0 || found == kNone) return count;
+  end_actor(transaction, found, {kActorEndFormat, ActorEnd::kCreatorDied, {}, 0, 0, 0}, {}, wakes);
+  hosts[0] = 0;
+  return 1;
+}
+
+// It is not started again, and its name is free at once.
+void Scheduler::mark_killed(Transaction& transaction, ActorEntry& actor) noexcept {
+  transaction.set(actor.flags, actor.flags.get() | kKilled);
+  if (actor.name.get() == kNone) return;
+  objects_->drop_reference(transaction, actor.name.get());
+  transaction.set(actor.name, kNone);
 }
 
 // --- truth and derived ---------------------------------------------------------------------------------------------

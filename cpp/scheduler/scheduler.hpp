@@ -145,7 +145,8 @@ class Scheduler {
 
   // --- actors (actors.cpp) --------------------------------------------------------------------------------------------
   // Row and handle object of a new actor, which its creator is to hold; kNone when a table has no row left.
-  [[nodiscard]] Index create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags) noexcept;
+  [[nodiscard]] Index create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags,
+                                   ProcessId creator) noexcept;
   [[nodiscard]] Index actor_of(Index handle) const noexcept { return (*objects_)[handle].next_result.get(); }
   // The constructor returned: its worker becomes the host.
   void finish_creation(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;
@@ -157,6 +158,10 @@ class Scheduler {
   void end_actor(Transaction& transaction, Index actor, ActorEndRecord record, ObjectKey error, Wakes& wakes) noexcept;
   // kill(): ends an actor without a host; of another the process number of the host, which the caller kills.
   [[nodiscard]] platform::ProcessNumber kill_actor(Transaction& transaction, Index actor, bool restart, Wakes& wakes) noexcept;
+  // Ends actors that a dead process made, unless it left in good order; some of them, so until it returns 0. hosts: processes that are
+  // to be killed in the same section; 0: none. Before recover_worker() of the dead process.
+  [[nodiscard]] std::uint32_t orphan_actors(Transaction& transaction, ProcessId creator, platform::ProcessNumber* hosts,
+                                            std::uint32_t room, Wakes& wakes) noexcept;
   // Acts on the first dropped handle; false when there is none.
   bool settle_dropped_handle(Transaction& transaction, Wakes& wakes) noexcept;
   void set_name(Transaction& transaction, Index actor, Index name) noexcept;
@@ -196,6 +201,7 @@ class Scheduler {
   void unqueue(Transaction& transaction, Index task) noexcept;
   [[nodiscard]] const char* validate_actors() const noexcept;
   void free_actor(Transaction& transaction, Index actor) noexcept;
+  void mark_killed(Transaction& transaction, ActorEntry& actor) noexcept;
 
   SchedulerHeader* header_ = nullptr;
   ObjectTable* objects_ = nullptr;

@@ -141,7 +141,7 @@ def test_handle_may_be_copied(ray, Counter):
 
 def test_repr_of_a_handle_names_class_and_actor(ray, Counter):
     counter = Counter.remote()
-    assert repr(counter) == f"Actor(Counter, {counter._actor_id.hex()})"
+    assert repr(counter) == f"Actor(Counter.<locals>.Counter, {counter._actor_id.hex()})"
 
 
 def test_dir_of_a_handle_lists_the_methods(ray, Counter):

@@ -97,8 +97,12 @@ class ActorClass:
                 f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the existing "
                 f'actor using ray.get_actor("{name}", namespace="{namespace}")'
             )
-        ref = self._caller(*args, **kwargs)
-        core._set_actor_name(ref, claim)
+        try:
+            ref = self._caller(*args, **kwargs)
+            core._set_actor_name(ref, claim)
+        finally:
+            del claim  # from now on only the actor keeps the name; also when a traceback keeps this frame
+            core._flush_releases()
         return ActorHandle(ref, self._info())
 
     def options(self, **actor_options: Any) -> _ClassWithOptions:
@@ -111,8 +115,9 @@ class ActorClass:
             ValueError: An unknown option or a bad value.
             TypeError: A value of a wrong type.
         """
-        validate_actor_options(actor_options, in_options=True)
-        return _ClassWithOptions(ActorClass(self.__ray_actor_class__, {**self._options, **actor_options}))
+        merged = {**self._options, **actor_options}
+        validate_actor_options(merged, given_in_options=actor_options)
+        return _ClassWithOptions(ActorClass(self.__ray_actor_class__, merged))
 
     def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: graphs by ``bind`` are later work."""
@@ -190,7 +195,7 @@ def make_actor_class(actor_class: type, options: Mapping[str, Any]) -> ActorClas
         actor_class: The decorated class.
         options: Of the decorator.
     """
-    validate_actor_options(options, in_options=False)
+    validate_actor_options(options)
     made = ActorClass(actor_class, options)
     made._info()  # a method that is not supported is told at once
     return made

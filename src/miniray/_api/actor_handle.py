@@ -103,14 +103,15 @@ class _Call:
 
     Args:
         ref: Of the actor.
-        info: Of the actor.
+        packed_info: Of the actor.
         name: Of the method.
         options: Options of the call; they win over those of the method and of the actor.
     """
 
-    def __init__(self, ref: core.ObjectRef[Any], info: ActorInfo, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, ref: core.ObjectRef[Any], packed_info: bytes, name: str, options: Mapping[str, Any]) -> None:
         self.ref = ref
-        self.info = info
+        self.packed_info = packed_info
+        self.info = info = _load_info(packed_info)
         self.method = info.methods.get(name) or MethodInfo(_ANY)
         self.__name__ = name
         self.options = {**self.method.options, **options}
@@ -184,14 +185,15 @@ class ActorMethod:
             **options: ``num_returns``, ``max_task_retries``, ``retry_exceptions``, ``name``.
         """
         call = self._call
-        return ActorMethod(_Call(call.ref, call.info, self.__name__, {**call.options, **options}))
+        return ActorMethod(_Call(call.ref, call.packed_info, self.__name__, {**call.options, **options}))
 
     def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: graphs by ``bind`` are later work."""
         raise_later("ray.dag (.bind)")
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"The actor method {self.__name__} does not pickle: pass the handle.")
+    def __reduce__(self) -> Any:
+        call = self._call
+        return _rebuild_method, (ActorHandle(call.ref, call.packed_info), self.__name__, call.options)
 
 
 class ActorHandle:
@@ -210,7 +212,7 @@ class ActorHandle:
         info = _load_info(self.__dict__["_packed_info"])
         if name not in info.methods and name not in _BUILT_IN:
             raise AttributeError(f"'{info.class_name}' object has no attribute '{name}'")
-        method = ActorMethod(_Call(self._ref, info, name, {}))
+        method = ActorMethod(_Call(self._ref, self._packed_info, name, {}))
         self.__dict__[name] = method
         return method
 
@@ -228,7 +230,7 @@ class ActorHandle:
         return hash(self._ref)
 
     def __repr__(self) -> str:
-        return f"Actor({_load_info(self._packed_info).class_name}, {self._ref.hex()})"
+        return f"Actor({_load_info(self._packed_info).class_name}, {self._actor_id.hex()})"
 
     def __reduce__(self) -> Any:
         if core._is_bare(self._ref):
@@ -240,6 +242,10 @@ class ActorHandle:
 
     def __deepcopy__(self, memo: object) -> ActorHandle:
         return self
+
+
+def _rebuild_method(handle: ActorHandle, name: str, options: Mapping[str, Any]) -> ActorMethod:
+    return ActorMethod(_Call(handle._ref, handle._packed_info, name, options))
 
 
 def _rebuild_weak(hex_id: str, packed_info: bytes) -> ActorHandle:
@@ -267,7 +273,7 @@ def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) 
             raise_later(f"generator methods of actors ({actor_class.__qualname__}.{name})")
         options_of_method = getattr(member, "__ray_method_options__", {})
         methods[name] = MethodInfo(_plain_signature(actor_class, name, member), options_of_method)
-    return ActorInfo(actor_class.__name__, methods, options.get("max_task_retries") or 0, threads)
+    return ActorInfo(actor_class.__qualname__, methods, options.get("max_task_retries") or 0, threads)
 
 
 def _plain_signature(actor_class: type, name: str, member: Callable[..., Any]) -> inspect.Signature:

@@ -19,7 +19,7 @@ from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _NoneType = type(None)
 
@@ -78,12 +78,12 @@ ACTOR_OPTIONS: dict[str, Option] = {
 """The table of actor options: types, rules and defaults."""
 
 
-def validate_actor_options(options: Mapping[str, Any], *, in_options: bool) -> None:
+def validate_actor_options(options: Mapping[str, Any], given_in_options: Collection[str] = ()) -> None:
     """Check the options of an actor.
 
     Args:
         options: Name and value of each option given.
-        in_options: True for ``.options()``, False for the decorator.
+        given_in_options: Names of those that came through ``.options()``, not the decorator.
 
     Raises:
         ValueError: An option does not exist or has a bad value.
@@ -95,8 +95,8 @@ def validate_actor_options(options: Mapping[str, Any], *, in_options: bool) -> N
         if option is None:
             raise ValueError(f"Invalid option keyword {keyword} for actors. Valid ones are {list(ACTOR_OPTIONS)}.")
         option.validate(keyword, value)
-    for keyword in options:
-        if in_options and ACTOR_OPTIONS[keyword].decorator_only:
+    for keyword in given_in_options:
+        if ACTOR_OPTIONS[keyword].decorator_only:
             raise ValueError(f"Setting '{keyword}' is not supported in '.options()'.")
     if options.get("get_if_exists") and not options.get("name"):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")

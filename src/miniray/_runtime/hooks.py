@@ -39,6 +39,7 @@ _ACTOR_ENDS = {
     2: "The actor is dead because exit_actor() was called, or SystemExit was raised in it.",
     3: "The actor is dead because all references to it went out of scope.",
     4: "The actor is dead because its __init__ failed.",
+    6: "The actor is dead because its owner has died: the process that made it.",
 }
 
 
