@@ -481,6 +481,12 @@ PyObject* run_worker(PyObject*, PyObject* args) {
   }
 }
 
+// _forget_functions(): drops what was loaded, such as bound methods, which keep an actor's instance.
+PyObject* forget_functions(PyObject*, PyObject*) {
+  functions.clear();
+  Py_RETURN_NONE;
+}
+
 PyObject* current_task_name(PyObject*, PyObject*) {
   if (session == nullptr || session->current_task == shm::kNone) Py_RETURN_NONE;
   const auto found = functions.find(session->domain.scheduler.tasks[session->current_task].function.get());
@@ -490,6 +496,7 @@ PyObject* current_task_name(PyObject*, PyObject*) {
 
 PyMethodDef methods[] = {
     {"_run_worker", run_worker, METH_VARARGS, nullptr},
+    {"_forget_functions", forget_functions, METH_NOARGS, nullptr},
     {"_current_task_name", current_task_name, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };

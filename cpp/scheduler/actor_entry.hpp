@@ -62,7 +62,7 @@ struct alignas(64) ActorEntry {
   Cell<std::uint32_t> host;    // ProcessId, packed
   Cell<Index> handle;          // object (A2)
   Cell<Index> creation;        // task that runs the constructor; kNone when it will not run again
-  Cell<Index> hold_shape;      // charged while it has a host and is alive
+  Cell<Index> hold_shape;      // charged while it has a host
   Cell<Index> name;            // object that carries its name; kNone
   Cell<std::uint32_t> flags;
   Cell<std::uint32_t> restarts_left;  // kRetryForever: no limit

@@ -291,7 +291,7 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) noexcept {
 void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept {
   TaskEntry& entry = tasks[task];
   ProcessEntry& holder = (*processes_)[worker];
-  charge(transaction, entry.shape.get(), -1, false);
+  charge(transaction, held_shape(task), -1, false);
   transaction.set(entry.state, as_word(TaskState::kLeased));
   transaction.set(entry.worker, ProcessId{worker, processes_->identity(worker).generation}.packed());
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
@@ -310,9 +310,10 @@ void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes&
 
 void Scheduler::drop_lease(Transaction& transaction, Index worker) noexcept {
   ProcessEntry& holder = (*processes_)[worker];
-  const Index index = tasks[holder.lease.get()].shape.get();
+  const Index index = held_shape(holder.lease.get());
   if (holder.worker_state.get() == as_word(WorkerState::kBlocked)) {
-    charge(transaction, index, -1, true);  // takes the CPU back, to return it with the rest
+    // Takes the CPU back, to return it with the rest.
+    if (lends_cpu(holder.lease.get())) charge(transaction, index, -1, true);
     transaction.set(holder.blocked_depth, 0);
   } else {
     transaction.add(header_->running_count, kMinusOne);
@@ -380,7 +381,7 @@ void Scheduler::begin_blocked(Transaction& transaction, ProcessId worker, Wakes&
   if (holder.blocked_depth.get() > 1) return;
   transaction.set(holder.worker_state, as_word(WorkerState::kBlocked));
   transaction.add(header_->running_count, kMinusOne);
-  charge(transaction, tasks[holder.lease.get()].shape.get(), 1, true);
+  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), 1, true);
   dispatch(transaction, wakes);
 }
 
@@ -391,7 +392,7 @@ void Scheduler::end_blocked(Transaction& transaction, ProcessId worker) noexcept
   if (holder.blocked_depth.get() != 0) return;
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
-  charge(transaction, tasks[holder.lease.get()].shape.get(), -1, true);
+  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), -1, true);
 }
 
 void Scheduler::return_lease(Transaction& transaction, ProcessId worker) noexcept {

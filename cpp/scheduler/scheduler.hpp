@@ -175,6 +175,13 @@ class Scheduler {
   void queue_push(Transaction& transaction, Index task, bool first) noexcept;
   void queue_pop(Transaction& transaction, Index shape) noexcept;
   [[nodiscard]] bool fits(const Shape& shape) const noexcept;
+  // What the task holds while it has a lease. A creation: what its actor holds for life; what placing it takes is only looked at.
+  [[nodiscard]] Index held_shape(Index task) const noexcept {
+    const TaskEntry& entry = tasks[task];
+    return entry.actor.get() != kNone ? actors[entry.actor.get()].hold_shape.get() : entry.shape.get();
+  }
+  // Whether its CPU goes to others while it waits: that of an actor does not.
+  [[nodiscard]] bool lends_cpu(Index task) const noexcept { return tasks[task].actor.get() == kNone; }
   void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only) noexcept;
   [[nodiscard]] Index best_shape() const noexcept;
   void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept;

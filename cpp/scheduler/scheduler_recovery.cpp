@@ -190,9 +190,9 @@ const char* Scheduler::validate() const noexcept {
     const Index task = entry.lease.get();
     if (!tasks.is_valid_index(task) || tasks[task].state.get() != as_word(TaskState::kLeased))
       return "scheduler: a lease without its task";
-    const Shape& held = shape(tasks[task].shape.get());
+    const Shape& held = shape(held_shape(task));
     for (std::uint32_t i = 0; i < held.demand_count.get(); ++i) {
-      if (state == WorkerState::kBlocked && held.demands[i].resource == kCpu) continue;
+      if (state == WorkerState::kBlocked && lends_cpu(task) && held.demands[i].resource == kCpu) continue;
       available[held.demands[i].resource] -= held.demands[i].amount;
     }
   }

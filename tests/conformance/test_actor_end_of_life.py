@@ -3,27 +3,13 @@
 import contextlib
 import gc
 import os
-import select
 import signal
 
 import pytest
 
+from processes import watch
+
 pytestmark = pytest.mark.usefixtures("session")
-
-
-@contextlib.contextmanager
-def pidfd_of(pid):
-    """Open a descriptor that is readable when the process has ended."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        yield pidfd
-    finally:
-        os.close(pidfd)
-
-
-def expect_end(pidfd):
-    """Block until the process has ended."""
-    assert select.select([pidfd], [], [], 60)[0], "the process still runs"
 
 
 @pytest.fixture
@@ -178,9 +164,9 @@ def test_actor_that_holds_its_own_results_ends(ray, Mortal, started):
 
 def test_process_of_an_ended_actor_goes(ray, Mortal, started):
     actor = Mortal()
-    with pidfd_of(ray.get(actor.pid.remote())) as pidfd:
+    with watch(ray.get(actor.pid.remote())) as process:
         del actor
-        expect_end(pidfd)
+        process.wait()
 
 
 def test_one_actor_after_another_on_the_same_resource(ray):
@@ -232,8 +218,8 @@ class Actor:
 actor = Actor.remote()
 open({str(mark)!r}, "w").write(str(ray.get(actor.pid.remote())))
 """)
-    with contextlib.suppress(ProcessLookupError), pidfd_of(int(mark.read_text())) as pidfd:
-        expect_end(pidfd)
+    with contextlib.suppress(ProcessLookupError), watch(int(mark.read_text())) as process:
+        process.wait()
 
 
 @pytest.fixture
@@ -257,18 +243,6 @@ def test_actor_ends_when_the_actor_that_made_it_is_killed(ray, exceptions, Creat
     with pytest.raises(exceptions.ActorDiedError):
         while True:  # the end of its creator takes a while to show
             ray.get(made.answer.remote())
-
-
-def test_actor_outlives_an_actor_that_made_it_and_ended_in_order(ray, Creator, started):
-    creator = Creator.remote()
-    [made] = ray.get(creator.make.remote("made"))
-    with pidfd_of(ray.get(creator.__ray_call__.remote(lambda self: os.getpid()))) as pidfd:
-        del creator
-        if ray.__name__ == "miniray":  # Ray's process stays until nobody has what it made
-            expect_end(pidfd)
-    assert ray.get([made.answer.remote() for _ in range(3)]) == [42] * 3
-    del made
-    assert started.receive() == "gone made"
 
 
 def test_actor_ends_when_the_worker_that_made_it_dies(ray, exceptions, Mortal):

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from processes import watch
+
 pytestmark = pytest.mark.usefixtures("session")
 
 
@@ -155,14 +157,9 @@ def test_exit_handlers_do_not_run_when_killed(ray, Actor, runs):
             return os.getpid()
 
     actor = Polite.remote(runs)
-    pidfd = os.pidfd_open(ray.get(actor.pid.remote()))
-    try:
+    with watch(ray.get(actor.pid.remote())) as process:
         ray.kill(actor)
-        import select
-
-        assert select.select([pidfd], [], [], 60)[0], "the process still runs"
-    finally:
-        os.close(pidfd)
+        process.wait()
     assert runs.lines() == []
 
 
@@ -225,7 +222,9 @@ def test_no_restart_is_a_keyword(ray, Actor):
 def test_kill_with_restart_starts_the_actor_again(ray, Actor, exceptions):
     actor = Actor(max_restarts=1, max_task_retries=1)
     first = ray.get(actor.pid.remote())
-    ray.kill(actor, no_restart=False)
+    with watch(first) as process:
+        ray.kill(actor, no_restart=False)
+        process.wait()
     assert ray.get(actor.pid.remote()) != first
 
 

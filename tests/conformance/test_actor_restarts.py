@@ -5,6 +5,9 @@ import signal
 
 import pytest
 
+from processes import watch
+from rendezvous import RunLog
+
 pytestmark = pytest.mark.usefixtures("session")
 
 
@@ -52,9 +55,14 @@ def Actor(ray):  # noqa: N802
 @pytest.fixture
 def calls(tmp_path):
     """Give another log of runs."""
-    from rendezvous import RunLog
-
     return RunLog(tmp_path / "calls")
+
+
+def kill_for_restart(ray, actor):
+    """Kill the actor's process, so that it is started again."""
+    with watch(ray.get(actor.pid.remote())) as process:
+        ray.kill(actor, no_restart=False)
+        process.wait()
 
 
 def test_actor_is_not_started_again_by_default(ray, exceptions, Actor, runs):
@@ -69,7 +77,7 @@ def test_actor_is_not_started_again_by_default(ray, exceptions, Actor, runs):
 def test_restarted_actor_answers_with_a_fresh_state(ray, exceptions, Actor, runs):
     actor = Actor(max_restarts=1, max_task_retries=1)(runs)
     assert ray.get([actor.count.remote(), actor.count.remote()]) == [(1, 1), (1, 2)]
-    ray.kill(actor, no_restart=False)
+    kill_for_restart(ray, actor)
     assert ray.get(actor.count.remote()) == (2, 1)
 
 
@@ -78,7 +86,7 @@ def test_constructor_runs_again_with_the_original_arguments(ray, Actor, runs):
     actor = Actor(max_restarts=1, max_task_retries=1)(runs, 1, ray.put("ref"), big, key=ray.put("k"))
     expected = (1, "ref", big), {"key": "k"}
     assert ray.get(actor.read.remote()) == expected
-    ray.kill(actor, no_restart=False)
+    kill_for_restart(ray, actor)
     assert ray.get(actor.read.remote()) == expected
     assert runs.lines() == ["init", "init"]
 
@@ -301,7 +309,7 @@ def test_actor_that_dies_in_its_constructor_without_restarts_is_dead(ray, except
 def test_named_actor_keeps_its_name_when_started_again(ray, Actor, runs):
     actor = Actor(max_restarts=1, max_task_retries=1, name="restarted")(runs)
     ray.get(actor.count.remote())
-    ray.kill(actor, no_restart=False)
+    kill_for_restart(ray, actor)
     assert ray.get(actor.count.remote()) == (2, 1)
     assert ray.get(ray.get_actor("restarted").count.remote()) == (2, 2)
 
@@ -309,7 +317,7 @@ def test_named_actor_keeps_its_name_when_started_again(ray, Actor, runs):
 def test_restarted_actor_holds_its_resource_again(ray, exceptions, Actor, runs):
     actor = Actor(max_restarts=1, max_task_retries=1, resources={"gadget": 2})(runs)
     ray.get(actor.count.remote())
-    ray.kill(actor, no_restart=False)
+    kill_for_restart(ray, actor)
     assert ray.get(actor.count.remote()) == (2, 1)
     other = ray.remote(num_cpus=0, resources={"gadget": 1})(lambda: 1).remote()
     assert ray.wait([other], timeout=0.3) == ([], [other])

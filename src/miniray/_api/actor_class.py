@@ -15,7 +15,6 @@ from miniray import _miniray_core as core
 from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
 from miniray._api.actor_options import resolve_actor_demands, validate_actor_options
 from miniray._api.exported import export
-from miniray._api.options import RESOURCE_UNIT
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
@@ -134,8 +133,7 @@ class ActorClass:
         return self._packed_info
 
     def _threads(self) -> str:
-        place, _ = resolve_actor_demands(self._options)
-        return str(max(place.cpu_units // RESOURCE_UNIT, 1))
+        return str(max(int(self._options.get("num_cpus") or 1), 1))
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError unless ``__init__`` takes these arguments."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
+from miniray._api.actor_options import check_num_returns
 from miniray._api.exported import export
 from miniray._api.unsupported import raise_later
 from miniray._runtime import closures
@@ -183,8 +184,13 @@ class ActorMethod:
 
         Args:
             **options: ``num_returns``, ``max_task_retries``, ``retry_exceptions``, ``name``.
+
+        Raises:
+            ValueError: ``num_returns`` is negative, or ``"streaming"`` for a method that yields nothing.
         """
         call = self._call
+        if "num_returns" in options:
+            check_num_returns(options["num_returns"], is_generator=False)
         return ActorMethod(_Call(call.ref, call.packed_info, self.__name__, {**call.options, **options}))
 
     def bind(self, *args: Any, **kwargs: Any) -> NoReturn:

@@ -14,7 +14,13 @@ from miniray._api.option_table import (
     backpressure_problem,
     count_rule,
 )
-from miniray._api.options import TaskDemand, check_placement_group, refuse_unsupported_places, resolve_demand
+from miniray._api.options import (
+    TaskDemand,
+    check_generator,
+    check_placement_group,
+    refuse_unsupported_places,
+    resolve_demand,
+)
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 
@@ -113,6 +119,21 @@ def validate_actor_options(options: Mapping[str, Any], given_in_options: Collect
         raise_later('lifetime="detached"')
     if options.get("object_store_memory"):
         warn_once("object_store_memory", "object_store_memory of an actor is accepted and ignored, as in Ray.")
+
+
+def check_num_returns(num_returns: object, is_generator: bool) -> None:
+    """Check how many results calls of a method give.
+
+    Args:
+        num_returns: The option.
+        is_generator: Whether the method yields.
+
+    Raises:
+        ValueError: It is negative, or a stream is wanted of a method that yields nothing.
+    """
+    if isinstance(num_returns, int) and num_returns < 0:
+        raise ValueError(f"num_returns must be >= 0, but got {num_returns}.")
+    check_generator(num_returns, is_generator)
 
 
 def resolve_actor_demands(options: Mapping[str, Any]) -> tuple[TaskDemand, TaskDemand]:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from miniray import _miniray_core as core
 from miniray._api.actor_class import find_actor
 from miniray._api.actor_handle import ActorHandle
+from miniray._api.actor_options import check_num_returns
 from miniray._runtime import namespace as namespaces
 
 _METHOD_KEYWORDS = (
@@ -71,17 +73,23 @@ def method(*args: Any, **kwargs: Any) -> Any:
         **kwargs: ``num_returns``, ``max_task_retries``, ``retry_exceptions`` and more as in Ray.
 
     Raises:
-        AssertionError: An unknown option, or no option in the parentheses; the type that Ray raises.
+        AssertionError: An unknown option; the type that Ray raises.
+        ValueError: ``num_returns`` is negative, or ``"streaming"`` for a function that yields nothing.
     """
     if len(args) == 1 and not kwargs and callable(args[0]):
         return args[0]
-    if args or not kwargs or any(keyword not in _METHOD_KEYWORDS for keyword in kwargs):
+    unknown = [keyword for keyword in kwargs if keyword not in _METHOD_KEYWORDS]
+    if args or unknown:
         raise AssertionError(
             "The @ray.method decorator must be applied using no arguments or at least one of the arguments in the list "
             f"{list(_METHOD_KEYWORDS)}, for example '@ray.method(num_returns=2)'."
+            + (f" Unexpected: {unknown}." if unknown else "")
         )
 
     def annotate(function: Any) -> Any:
+        if "num_returns" in kwargs:
+            is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+            check_num_returns(kwargs["num_returns"], is_generator)
         function.__ray_method_options__ = dict(kwargs)
         return function
 

@@ -97,7 +97,7 @@ def validate_task_options(
         if in_options and TASK_OPTIONS[keyword].decorator_only:
             raise ValueError(f"Setting '{keyword}' is not supported in '.options()'.")
     check_placement_group(options)
-    _check_generator(options.get("num_returns"), is_generator_callable)
+    check_generator(options.get("num_returns"), is_generator_callable)
     _refuse_later_work(options, is_generator_callable)
     if options.get("accelerator_type") is not None:
         warn_once(
@@ -217,7 +217,7 @@ def _check_words(options: Mapping[str, Any]) -> None:
         raise ValueError(f"Invalid placement_group {group!r}: it is a PlacementGroup, None or 'default'.")
 
 
-def _check_generator(num_returns: object, is_generator_callable: bool | None) -> None:
+def check_generator(num_returns: object, is_generator_callable: bool | None) -> None:
     """Refuse a stream of results from a function that has only one."""
     if is_generator_callable is False and num_returns in ("streaming", "dynamic"):
         raise ValueError(

@@ -80,6 +80,12 @@ def exit_actor() -> None:
     raise SystemExit(0)
 
 
+def drop_instance() -> None:
+    """Let go of the actor's instance, so that its ``__del__`` runs: the process ends without the interpreter's clean-up."""
+    core._forget_functions()
+    _Host.instance = None
+
+
 def leave_if_wanted() -> None:
     """Raise SystemExit when ``exit_actor`` was called, whoever caught it."""
     if _Host.exit_wanted:

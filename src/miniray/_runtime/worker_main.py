@@ -100,6 +100,7 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
         code = 1
     try:
         atexit._run_exitfuncs()
+        actor_host.drop_instance()
         _flush_output()
     except (OSError, ValueError):
         return code or 1
