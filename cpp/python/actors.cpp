@@ -105,8 +105,8 @@ PyObject* find_named_actor(PyObject*, PyObject* args) {
   PayloadPin pin;
   store::PayloadView view;
   if (!keeper || !pin.acquire(name, view)) return nullptr;
-  PyObject* found = Py_BuildValue("(Ny#)", make_bare_object_ref(handle.id(domain.objects.nonce())), reinterpret_cast<const char*>(view.data),
-                       static_cast<Py_ssize_t>(view.value_bytes()));
+  PyObject* found = Py_BuildValue("(Ny#)", make_bare_object_ref(handle.id(domain.objects.nonce())),
+                                  reinterpret_cast<const char*>(view.data), static_cast<Py_ssize_t>(view.value_bytes()));
   keeper.reset();
   flush_releases_now();  // a hold that stays would keep the name taken when the actor has gone
   return found;

@@ -79,7 +79,8 @@ bool join_actor(Transaction& transaction, CallerObject* self, scheduler::TaskEnt
     domain.objects.add_reference(transaction, self->actor_key.slot);
     return true;
   }
-  const Index actor = domain.scheduler.create_actor(transaction, self->hold_shape, self->restarts, self->actor_flags, domain.self());
+  const Index actor =
+      domain.scheduler.create_actor(transaction, self->hold_shape, self->restarts, self->actor_flags, domain.self());
   if (actor == shm::kNone) return false;
   Transaction::init(entry.actor, actor);
   transaction.set(domain.scheduler.actors[actor].creation, task);
@@ -136,8 +137,8 @@ again:
       return nullptr;
     }
   }
-  if (const int error = domain.ensure_rows(self->result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size())); error != 0)
-      [[unlikely]] {
+  if (const int error = domain.ensure_rows(self->result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size()));
+      error != 0) [[unlikely]] {
     give_up();
     set_system_error(error, "shared memory is full: no room for task entries");
     return nullptr;

@@ -38,7 +38,7 @@ struct WorkerHooks {
 
 auto& functions = never_destroyed<std::unordered_map<Index, Function>>();
 Index next_call = shm::kNone;  // begun, of the actor that this process hosts
-std::uint32_t pool_size = 0;  // workers beyond this many leave when idle for long
+std::uint32_t pool_size = 0;   // workers beyond this many leave when idle for long
 
 // What a call produced: payloads for its results, in order.
 struct Outcome {

@@ -270,8 +270,8 @@ PyObject* find_shape(PyObject*, PyObject* args) {
 }
 
 PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"dumps_slow",     "loads",         "dumps",      "crash_error", "raise_error",
-                                "ray_error",      "timeout_error", "store_full", "lost_error",  "auto_init",
+  static const char* names[] = {"dumps_slow",     "loads",         "dumps",       "crash_error", "raise_error",
+                                "ray_error",      "timeout_error", "store_full",  "lost_error",  "auto_init",
                                 "unpickle_error", "unread_error",  "actor_error", nullptr};
   Hooks fresh;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads,
@@ -354,21 +354,22 @@ PyObject* statistics(PyObject*, PyObject*) {
   Domain& domain = session->domain;
   scheduler::SchedulerHeader& shared = domain.header().scheduler;
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
-  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}",     //
-                       "objects", domain.objects.slots.used_count(),                        //
-                       "tasks", domain.scheduler.tasks.used_count(),                        //
-                       "queued", domain.scheduler.queued_count(),                           //
-                       "workers", shared.worker_count.get(),                                //
-                       "idle_workers", shared.idle_count.get(),                             //
-                       "running", shared.running_count.get(),                               //
-                       "finished", number(shared.finished_count.get()),                     //
-                       "used_bytes", number(domain.heap.used_bytes()),                      //
-                       "capacity_bytes", number(domain.heap.capacity_bytes()),              //
-                       "backed_bytes", number(domain.heap.backed_bytes()),                  //
-                       "spilled_bytes", number(domain.spill.used_bytes()),                  //
-                       "spill_capacity_bytes", number(domain.spill.capacity_bytes()),       //
-                       "control_resident_bytes", number(domain.control_resident_bytes()),   //
-                       "repairs", number(domain.lock.block().repair_count.load_relaxed()),  //
+  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}",  //
+                       "objects", domain.objects.slots.used_count(),                         //
+                       "tasks", domain.scheduler.tasks.used_count(),                         //
+                       "actors", domain.scheduler.actors.used_count(),                       //
+                       "queued", domain.scheduler.queued_count(),                            //
+                       "workers", shared.worker_count.get(),                                 //
+                       "idle_workers", shared.idle_count.get(),                              //
+                       "running", shared.running_count.get(),                                //
+                       "finished", number(shared.finished_count.get()),                      //
+                       "used_bytes", number(domain.heap.used_bytes()),                       //
+                       "capacity_bytes", number(domain.heap.capacity_bytes()),               //
+                       "backed_bytes", number(domain.heap.backed_bytes()),                   //
+                       "spilled_bytes", number(domain.spill.used_bytes()),                   //
+                       "spill_capacity_bytes", number(domain.spill.capacity_bytes()),        //
+                       "control_resident_bytes", number(domain.control_resident_bytes()),    //
+                       "repairs", number(domain.lock.block().repair_count.load_relaxed()),   //
                        "contended", number(domain.lock.block().contended_count.load_relaxed()));
 }
 

@@ -252,7 +252,10 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
   }
   if (transaction.room() < kRoom) transaction.commit();
   if (!starts_again) {
-    const ActorEnd reason = actor.has(kOrphaned) ? ActorEnd::kCreatorDied : actor.has(kKilled) ? ActorEnd::kKilled : actor.has(kLeaving) ? ActorEnd::kOutOfScope : ActorEnd::kDied;
+    const ActorEnd reason = actor.has(kOrphaned)  ? ActorEnd::kCreatorDied
+                            : actor.has(kKilled)  ? ActorEnd::kKilled
+                            : actor.has(kLeaving) ? ActorEnd::kOutOfScope
+                                                  : ActorEnd::kDied;
     end_actor(transaction, index, {kActorEndFormat, reason, {}, end.pid, end.status, end.note}, {}, wakes);
     return;
   }
@@ -307,7 +310,8 @@ void Scheduler::unqueue(Transaction& transaction, Index task) noexcept {
   transaction.add(header_->resources.queued_count, kMinusOne);
 }
 
-void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord record, ObjectKey error, Wakes& wakes) noexcept {
+void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord record, ObjectKey error,
+                          Wakes& wakes) noexcept {
   ActorEntry& actor = actors[index];
   const Index handle = actor.handle.get();
   if (transaction.room() < kRoom) transaction.commit();
@@ -445,7 +449,8 @@ const char* Scheduler::validate_actors() const noexcept {
     const ActorEntry& actor = actors[index];
     if (actor_of(actor.handle.get()) != index || !(*objects_)[actor.handle.get()].has(store::kHandle))
       fault = "actors: a handle object names another actor";
-    if ((actor.host.get() != 0) != (actor.current_state() == ActorState::kStarting || actor.current_state() == ActorState::kAlive))
+    if ((actor.host.get() != 0) !=
+        (actor.current_state() == ActorState::kStarting || actor.current_state() == ActorState::kAlive))
       fault = "actors: a host without an actor that runs, or the reverse";
     std::uint32_t waiting = 0;
     std::uint32_t ready_heads = 0;
@@ -468,12 +473,14 @@ const char* Scheduler::validate_actors() const noexcept {
     if (last_lane != actor.last_lane.get() || waiting != actor.waiting_count.get())
       fault = "actors: the count of waiting calls, or the last lane, is wrong";
     std::uint32_t ready = 0;
-    for (Index task = actor.first_ready.get(); task != kNone && ready <= ready_heads; task = tasks[task].ready_next.get(), ++ready) {
+    for (Index task = actor.first_ready.get(); task != kNone && ready <= ready_heads;
+         task = tasks[task].ready_next.get(), ++ready) {
       if (tasks[task].lane_tail.get() == kNone) fault = "actors: a ready call that is no head of a lane";
     }
     if (ready != ready_heads) fault = "actors: the ready list differs from the heads of the lanes";
     std::uint32_t running = 0;
-    for (Index task = actor.first_running.get(); task != kNone && running <= calls; task = tasks[task].lane_next.get(), ++running) {
+    for (Index task = actor.first_running.get(); task != kNone && running <= calls;
+         task = tasks[task].lane_next.get(), ++running) {
       if (tasks[task].state.get() != as_word(TaskState::kLeased) || tasks[task].worker.get() != actor.host.get())
         fault = "actors: a running call that its host does not run";
     }

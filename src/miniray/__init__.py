@@ -32,12 +32,12 @@ SCRIPT_MODE = 0
 WORKER_MODE = 1
 
 __all__ = [
-    "actor",
     "SCRIPT_MODE",
     "WORKER_MODE",
     "ObjectID",
     "ObjectRef",
     "__version__",
+    "actor",
     "available_resources",
     "cancel",
     "client",

@@ -304,4 +304,37 @@ def test_private_methods_may_be_called(ray):
 
     actor = Actor.remote()
     assert ray.get(actor._private.remote()) == "private"
-    assert ray.get(getattr(actor, "_Actor__mangled").remote()) == "mangled"
+    assert ray.get(actor._Actor__mangled.remote()) == "mangled"
+
+
+def test_state_stays_between_calls(ray):
+    @ray.remote
+    class Log:
+        def __init__(self):
+            self.lines = []
+
+        def add(self, line):
+            self.lines.append(line)
+
+        def read(self):
+            return self.lines
+
+    log = Log.remote()
+    for i in range(5):
+        log.add.remote(i)
+    assert ray.get(log.read.remote()) == [0, 1, 2, 3, 4]
+
+
+def test_values_read_from_an_actor_are_copies(ray):
+    @ray.remote
+    class Log:
+        def __init__(self):
+            self.lines = [1]
+
+        def read(self):
+            return self.lines
+
+    log = Log.remote()
+    read = ray.get(log.read.remote())
+    read.append(2)
+    assert ray.get(log.read.remote()) == [1]

@@ -353,39 +353,6 @@ def test_arrays_given_to_an_actor_are_read_only_and_stay_valid(ray):
     assert ray.get(actor.facts.remote()) == (False, 1_000_000)
 
 
-def test_state_stays_between_calls(ray):
-    @ray.remote
-    class Log:
-        def __init__(self):
-            self.lines = []
-
-        def add(self, line):
-            self.lines.append(line)
-
-        def read(self):
-            return self.lines
-
-    log = Log.remote()
-    for i in range(5):
-        log.add.remote(i)
-    assert ray.get(log.read.remote()) == [0, 1, 2, 3, 4]
-
-
-def test_values_read_from_an_actor_are_copies(ray):
-    @ray.remote
-    class Log:
-        def __init__(self):
-            self.lines = [1]
-
-        def read(self):
-            return self.lines
-
-    log = Log.remote()
-    read = ray.get(log.read.remote())
-    read.append(2)
-    assert ray.get(log.read.remote()) == [1]
-
-
 def test_constructor_may_start_threads_that_live_on(ray):
     import threading
 

@@ -6,14 +6,13 @@ import os
 import signal
 
 import pytest
-
 from processes import watch
 
 pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture
-def Mortal(ray, started):  # noqa: N802
+def Mortal(ray, started):
     """Give an actor class whose exit handler sends ``gone`` and the actor's name."""
 
     @ray.remote(num_cpus=0)
@@ -222,8 +221,14 @@ open({str(mark)!r}, "w").write(str(ray.get(actor.pid.remote())))
         process.wait()
 
 
+def call_until_it_fails(ray, method):
+    """Call a method again and again; what ended its actor takes a while to show."""
+    while True:
+        ray.get(method.remote())
+
+
 @pytest.fixture
-def Creator(ray, Mortal):  # noqa: N802
+def Creator(ray, Mortal):
     """Give an actor class that makes others and hands them out."""
 
     @ray.remote(num_cpus=0)
@@ -241,8 +246,7 @@ def test_actor_ends_when_the_actor_that_made_it_is_killed(ray, exceptions, Creat
     [made] = ray.get(creator.make.remote("made"))
     ray.kill(creator)
     with pytest.raises(exceptions.ActorDiedError):
-        while True:  # the end of its creator takes a while to show
-            ray.get(made.answer.remote())
+        call_until_it_fails(ray, made.answer)
 
 
 def test_actor_ends_when_the_worker_that_made_it_dies(ray, exceptions, Mortal):
@@ -256,5 +260,4 @@ def test_actor_ends_when_the_worker_that_made_it_dies(ray, exceptions, Mortal):
     assert ray.get(made.answer.remote()) == 42
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(exceptions.ActorDiedError):
-        while True:  # the end of its creator takes a while to show
-            ray.get(made.answer.remote())
+        call_until_it_fails(ray, made.answer)

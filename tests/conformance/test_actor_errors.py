@@ -18,7 +18,7 @@ class Refused(Exception):
 
 
 @pytest.fixture
-def Actor(ray):  # noqa: N802
+def Actor(ray):
     """Give an actor class whose methods fail in many ways."""
 
     @ray.remote(num_cpus=0)
@@ -56,7 +56,7 @@ def Actor(ray):  # noqa: N802
 
 
 @pytest.fixture
-def Failing(ray):  # noqa: N802
+def Failing(ray):
     """Give an actor class whose constructor raises."""
 
     @ray.remote(num_cpus=0)

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture
-def Counter(ray):  # noqa: N802
+def Counter(ray):
     """Give an actor class that counts."""
 
     @ray.remote(num_cpus=0)
@@ -107,7 +107,7 @@ def test_handles_of_one_actor_are_equal_and_have_one_hash(ray, Counter):
     counter = Counter.remote()
     same = ray.get(ray.put(counter))
     assert same == counter
-    assert not same != counter
+    assert (same != counter) is False
     assert hash(same) == hash(counter)
     assert len({same, counter}) == 1
 

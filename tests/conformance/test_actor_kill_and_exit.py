@@ -4,14 +4,13 @@ import os
 import sys
 
 import pytest
-
 from processes import watch
 
 pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture
-def Actor(ray, started):  # noqa: N802
+def Actor(ray, started):
     """Give an actor class; its exit handler sends ``gone``."""
     exit_actor = ray.actor.exit_actor
 

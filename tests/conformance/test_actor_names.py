@@ -6,7 +6,7 @@ pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture
-def Holder(ray):  # noqa: N802
+def Holder(ray):
     """Give an actor class that keeps a value."""
 
     @ray.remote(num_cpus=0)
@@ -26,8 +26,13 @@ def Holder(ray):  # noqa: N802
 def expect_end(ray, exceptions, actor):
     """Block until calls of the actor fail."""
     with pytest.raises(exceptions.RayActorError):
-        while True:
-            ray.get(actor.read.remote())
+        repeat(lambda: ray.get(actor.read.remote()))
+
+
+def repeat(function):
+    """Call a function until it raises."""
+    while True:
+        function()
 
 
 def test_get_actor_finds_an_actor_by_its_name(ray, Holder):
@@ -164,8 +169,7 @@ def test_name_goes_with_the_last_handle(ray, Holder):
     assert ray.get_actor("gone") == actor
     del actor
     with pytest.raises(ValueError):
-        while True:
-            ray.get_actor("gone")
+        repeat(lambda: ray.get_actor("gone"))
 
 
 def test_found_handle_does_not_keep_the_actor(ray, exceptions, Holder):

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture
-def Adder(ray):  # noqa: N802
+def Adder(ray):
     """Give an actor class that adds."""
 
     @ray.remote(num_cpus=0)

@@ -6,7 +6,7 @@ pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture
-def Actor(ray):  # noqa: N802
+def Actor(ray):
     """Give a plain class to decorate."""
 
     class Actor:

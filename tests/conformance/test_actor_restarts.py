@@ -4,7 +4,6 @@ import os
 import signal
 
 import pytest
-
 from processes import watch
 from rendezvous import RunLog
 
@@ -12,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("session")
 
 
 @pytest.fixture
-def Actor(ray):  # noqa: N802
+def Actor(ray):
     """Give a plain class whose instances count their calls, and die on demand."""
 
     class Actor:

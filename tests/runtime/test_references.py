@@ -1,6 +1,9 @@
 """References beyond what Ray defines alike in every case."""
 
+import contextlib
 import gc
+import os
+import weakref
 
 import cloudpickle
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from helpers.states import wait_until
 from miniray import _miniray_core as core
 from miniray import diagnostics
+from miniray.exceptions import RayError
 
 
 def test_random_ref_is_unknown(ray):
@@ -57,3 +61,30 @@ def test_object_that_holds_ten_thousand_refs(ray):
     assert ray.get(ray.get(outer)) == list(range(10_000))
     del outer
     wait_until(lambda: core._statistics()["objects"] == before, "the objects go")
+
+
+@pytest.mark.parametrize("kind", ["task", "actor"])
+def test_caught_error_keeps_nothing_of_the_frames_it_came_through(ray, kind):
+    class Marker:
+        pass
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def die(self):
+            os._exit(1)
+
+    def get_and_catch():
+        marker = Marker()
+        seen.append(weakref.ref(marker))
+        ref = Actor.remote().die.remote() if kind == "actor" else ray.remote(lambda: 1 / 0).remote()
+        with contextlib.suppress(RayError, ZeroDivisionError):
+            ray.get(ref)
+
+    seen = []
+    gc.collect()
+    gc.disable()
+    try:
+        get_and_catch()
+        assert seen[0]() is None
+    finally:
+        gc.enable()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import miniray
 from miniray._api import unsupported
 from miniray.exceptions import UnsupportedFeatureError
 
@@ -26,7 +27,7 @@ KINDS = {
 def test_function_has_the_parameters_of_ray(name: str) -> None:
     found = [
         [each.name, KINDS[each.kind], *([] if each.default is inspect.Parameter.empty else [repr(each.default)])]
-        for each in inspect.signature(FUNCTIONS[name]).parameters.values()
+        for each in inspect.signature(getattr(miniray, name)).parameters.values()
     ]
     assert found == RAY["functions"][name]
 
@@ -43,7 +44,7 @@ def test_call_is_refused_by_name(name: str) -> None:
 
 
 def test_wrong_call_is_a_type_error() -> None:
-    function: Any = unsupported.get_actor
+    function: Any = unsupported.java_function
     with pytest.raises(TypeError):
         function()
 
@@ -63,8 +64,3 @@ def test_attribute_of_ray_is_refused_by_name(name: str) -> None:
 def test_attribute_that_ray_has_not_either_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'miniray' has no attribute 'nothing'"):
         unsupported.raise_unsupported_attribute("nothing")
-
-
-def test_actor_class_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedFeatureError, match="the actor class .*Counter"):
-        unsupported.refuse_actor_class(type("Counter", (), {}))

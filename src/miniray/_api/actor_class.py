@@ -1,7 +1,7 @@
 # _api/actor_class.py - @remote on classes.
 #
 # Invariants  C1 the class is pickled at the first .remote() of a session, not when decorated.
-#             C2 a name is claimed before its actor is made, so that of two racers one makes an actor and the other none.
+#             C2 a name is claimed before its actor is made, so that of two racers one makes an actor, the other none.
 """Actor classes."""
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pickle
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
@@ -23,6 +24,9 @@ from miniray.exceptions import ActorAlreadyExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_CLAIM_PAUSE_SECONDS = 0.0005
 
 
 class ActorClassInheritanceException(TypeError):
@@ -83,19 +87,19 @@ class ActorClass:
         if name is None:
             return ActorHandle(self._caller(*args, **kwargs), self._info())
         namespace = options.get("namespace") or namespaces.current()
-        if options.get("get_if_exists"):
-            found = find_actor(name, namespace)
-            if found is not None:
-                return found
-        claim = core._claim_name(pickle.dumps((name, self._info())), name_id(name, namespace))
-        if claim is None:
+        claim = None
+        while claim is None:
             found = find_actor(name, namespace) if options.get("get_if_exists") else None
             if found is not None:
                 return found
-            raise ActorAlreadyExistsError(
-                f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the existing "
-                f'actor using ray.get_actor("{name}", namespace="{namespace}")'
-            )
+            claim = core._claim_name(pickle.dumps((name, self._info())), name_id(name, namespace))
+            if claim is None and not options.get("get_if_exists"):
+                raise ActorAlreadyExistsError(
+                    f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the "
+                    f'existing actor using ray.get_actor("{name}", namespace="{namespace}")'
+                )
+            if claim is None:
+                time.sleep(_CLAIM_PAUSE_SECONDS)  # another process is between its claim and its actor
         try:
             ref = self._caller(*args, **kwargs)
             core._set_actor_name(ref, claim)

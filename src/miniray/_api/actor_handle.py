@@ -1,7 +1,7 @@
 # _api/actor_handle.py - handles of actors and their methods.
 #
-# Invariants  A1 a handle is an ObjectRef of the actor's handle object: what counts refs counts handles. A weak one (get_actor) names
-#                the same object and keeps nothing.
+# Invariants  A1 a handle is an ObjectRef of the actor's handle object: what counts refs counts handles. A
+#                weak one (get_actor) names the same object and keeps nothing.
 #             A2 a method holds the ref, not the handle, so that a handle goes without the garbage collector.
 #             A3 what a handle must know of its class travels with it as bytes (ActorInfo), unpickled once per process.
 """Handles of actors."""
@@ -205,8 +205,8 @@ class ActorMethod:
 class ActorHandle:
     """A reference to an actor; ``handle.method.remote(...)`` calls it.
 
-    Handles may be passed to tasks and other actors, kept in objects and returned. The actor ends when the last has gone and
-    the calls that were made have finished. Handles of one actor are equal.
+    Handles may be passed to tasks and other actors, kept in objects and returned. The actor ends when the last has
+    gone and the calls that were made have finished. Handles of one actor are equal.
     """
 
     def __init__(self, ref: core.ObjectRef[Any], packed_info: bytes) -> None:

@@ -59,8 +59,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     found = find_actor(name, namespace or namespaces.current())
     if found is None:
         raise ValueError(
-            f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named actor you "
-            "didn't create. 2. The named actor died. 3. You did not use a namespace matching the namespace of the actor."
+            f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named "
+            "actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching the "
+            "namespace of the actor."
         )
     return found
 

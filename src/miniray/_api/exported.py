@@ -1,7 +1,7 @@
 # _api/exported.py - function objects: what workers run, pickled once and found by the hash of its bytes.
 #
-# Layout      scheduler.hpp kFunctionFormat: format byte, length of the name, the name, length of the pickle, the pickle of
-#             (callable, exceptions to retry on, max_calls, OMP_NUM_THREADS).
+# Layout      scheduler.hpp kFunctionFormat: format byte, length of the name, the name, length of the pickle, the pickle
+#             of (callable, exceptions to retry on, max_calls, OMP_NUM_THREADS).
 """Put what workers run into the store."""
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._api.actor_class import ActorClass, make_actor_class
+from miniray._api.exported import export
 from miniray._api.options import (
     RESOURCE_UNIT,
     default_max_retries,
@@ -21,7 +22,6 @@ from miniray._api.options import (
     resolve_max_calls,
     validate_task_options,
 )
-from miniray._api.exported import export
 from miniray._api.warn_once import warn_once
 
 if TYPE_CHECKING:

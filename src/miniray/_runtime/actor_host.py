@@ -1,7 +1,7 @@
 # _runtime/actor_host.py - the actor that this process hosts: its instance, and what calls of it run.
 #
 # Invariants  H1 a process hosts at most one actor in its life; the core ends it with the actor.
-#             H2 Construct and Method travel in function objects in the place of a function; resolve() gives what runs here.
+#             H2 Construct and Method travel in function objects in the place of a function; resolve() gives what runs.
 """What runs in the process of an actor."""
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def exit_actor() -> None:
 
 
 def drop_instance() -> None:
-    """Let go of the actor's instance, so that its ``__del__`` runs: the process ends without the interpreter's clean-up."""
+    """Let go of the actor's instance, so that its ``__del__`` runs: the process ends without Python's own clean-up."""
     core._forget_functions()
     _Host.instance = None
 

@@ -139,9 +139,14 @@ def actor_error(
 
 def raise_error(error: BaseException) -> NoReturn:
     """Raise a stored error the way its reader sees it."""
-    if isinstance(error, RayTaskError):
-        raise error.as_instanceof_cause()
-    raise error
+    try:
+        if isinstance(error, RayTaskError):
+            raise error.as_instanceof_cause()
+        raise error
+    finally:
+        # The traceback keeps this frame, and the frame would keep the error: a cycle that holds on to all that frames
+        # of the callers hold, such as handles of actors, until the garbage collector comes by.
+        del error
 
 
 def store_full(reason: str, needed: int, used: int, capacity: int, system_error: int) -> RayError:
