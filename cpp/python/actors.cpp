@@ -106,8 +106,8 @@ PyObject* find_named_actor(PyObject*, PyObject* args) {
   PayloadPin pin;
   store::PayloadView view;
   if (!keeper || !pin.acquire(name, view)) return nullptr;
-  return Py_BuildValue("(Ny#)", make_bare_object_ref(handle.id(domain.objects.nonce())), reinterpret_cast<const char*>(view.data),
-                       static_cast<Py_ssize_t>(view.value_bytes()));
+  return Py_BuildValue("(Ny#)", make_bare_object_ref(handle.id(domain.objects.nonce())),
+                       reinterpret_cast<const char*>(view.data), static_cast<Py_ssize_t>(view.value_bytes()));
 }
 
 // _is_bare(ref): whether it names an object without keeping it.

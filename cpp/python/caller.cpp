@@ -136,8 +136,8 @@ again:
       return nullptr;
     }
   }
-  if (const int error = domain.ensure_rows(self->result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size())); error != 0)
-      [[unlikely]] {
+  if (const int error = domain.ensure_rows(self->result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size()));
+      error != 0) [[unlikely]] {
     give_up();
     set_system_error(error, "shared memory is full: no room for task entries");
     return nullptr;

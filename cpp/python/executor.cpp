@@ -38,7 +38,7 @@ struct WorkerHooks {
 
 auto& functions = never_destroyed<std::unordered_map<Index, Function>>();
 Index next_call = shm::kNone;  // begun, of the actor that this process hosts
-std::uint32_t pool_size = 0;  // workers beyond this many leave when idle for long
+std::uint32_t pool_size = 0;   // workers beyond this many leave when idle for long
 
 // What a call produced: payloads for its results, in order.
 struct Outcome {
@@ -189,12 +189,9 @@ bool complete(Outcome& outcome, Index task) {
       if (transaction.room() < 1024) transaction.commit();
       domain.objects.add_contained(transaction, object, reference);
     }
+    if (domain.objects[object].references.get() == 0) outcome.unread = outcome.unread || outcome.errors[position];
     domain.scheduler.seal(transaction, object,
                           outcome.errors[position] ? store::ObjectState::kError : store::ObjectState::kSealed, wakes);
-    if (domain.objects[object].references.get() == 0) {
-      outcome.unread = outcome.unread || outcome.errors[position];
-      domain.objects.free(transaction, object);
-    }
     object = next;
   }
   flush_releases(transaction);

@@ -270,8 +270,8 @@ PyObject* find_shape(PyObject*, PyObject* args) {
 }
 
 PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"dumps_slow",     "loads",         "dumps",      "crash_error", "raise_error",
-                                "ray_error",      "timeout_error", "store_full", "lost_error",  "auto_init",
+  static const char* names[] = {"dumps_slow",     "loads",         "dumps",       "crash_error", "raise_error",
+                                "ray_error",      "timeout_error", "store_full",  "lost_error",  "auto_init",
                                 "unpickle_error", "unread_error",  "actor_error", nullptr};
   Hooks fresh;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads,

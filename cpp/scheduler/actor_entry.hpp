@@ -57,11 +57,11 @@ inline constexpr std::uint8_t kActorEndFormat = 6;
 struct alignas(64) ActorEntry {
   Cell<std::uint32_t> state;
   Cell<Index> next_free;
-  Cell<std::uint32_t> host;    // ProcessId, packed
-  Cell<Index> handle;          // object (A2)
-  Cell<Index> creation;        // task that runs the constructor; kNone when it will not run again
-  Cell<Index> hold_shape;      // charged while it has a host and is alive
-  Cell<Index> name;            // object that carries its name; kNone
+  Cell<std::uint32_t> host;  // ProcessId, packed
+  Cell<Index> handle;        // object (A2)
+  Cell<Index> creation;      // task that runs the constructor; kNone when it will not run again
+  Cell<Index> hold_shape;    // charged while it has a host and is alive
+  Cell<Index> name;          // object that carries its name; kNone
   Cell<std::uint32_t> flags;
   Cell<std::uint32_t> restarts_left;  // kRetryForever: no limit
   Cell<std::uint32_t> restarts;       // how often it was started again

@@ -23,7 +23,8 @@ constexpr std::uint32_t kMinusOne = static_cast<std::uint32_t>(-1);
 constexpr std::uint32_t kRoom = 2048;
 }  // namespace
 
-Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags) noexcept {
+Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts,
+                              std::uint32_t flags) noexcept {
   const Index actor = actors.take(transaction);
   if (actor == kNone) return kNone;
   const Index handle = objects_->create(transaction, ObjectState::kPending, store::kHandle);
@@ -250,7 +251,9 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
   }
   if (transaction.room() < kRoom) transaction.commit();
   if (!starts_again) {
-    const ActorEnd reason = actor.has(kKilled) ? ActorEnd::kKilled : actor.has(kLeaving) ? ActorEnd::kOutOfScope : ActorEnd::kDied;
+    const ActorEnd reason = actor.has(kKilled)    ? ActorEnd::kKilled
+                            : actor.has(kLeaving) ? ActorEnd::kOutOfScope
+                                                  : ActorEnd::kDied;
     end_actor(transaction, index, {kActorEndFormat, reason, {}, end.pid, end.status, end.note}, {}, wakes);
     return;
   }
@@ -280,7 +283,6 @@ void Scheduler::fail_results(Transaction& transaction, Index task, ActorEnd end,
     std::memcpy(objects_->payload_for_write(object), &record, sizeof(record));
     objects_->add_contained(transaction, object, objects_->key(handle));
     seal(transaction, object, ObjectState::kError, wakes);
-    if ((*objects_)[object].references.get() == 0) objects_->free(transaction, object);
     object = next;
   }
 }
@@ -305,14 +307,21 @@ void Scheduler::unqueue(Transaction& transaction, Index task) noexcept {
   transaction.add(header_->resources.queued_count, kMinusOne);
 }
 
-void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord record, ObjectKey error, Wakes& wakes) noexcept {
+void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord record, ObjectKey error,
+                          Wakes& wakes) noexcept {
   ActorEntry& actor = actors[index];
   const Index handle = actor.handle.get();
   if (transaction.room() < kRoom) transaction.commit();
   if (actor.host.get() != 0) release_host(transaction, actor);
   if (const Index creation = actor.creation.get(); creation != kNone) {
     if (tasks[creation].state.get() == as_word(TaskState::kQueued)) unqueue(transaction, creation);
-    end_failed_call(transaction, creation);
+    if (tasks[creation].state.get() == as_word(TaskState::kWaiting)) {
+      // It ends with its last argument, like a call, and keeps the row until then.
+      transaction.set(tasks[creation].flags, tasks[creation].flags.get() & ~kCreation);
+      objects_->add_reference(transaction, handle);
+    } else {
+      end_task(transaction, creation);
+    }
     transaction.set(actor.creation, kNone);
   }
   (void)objects_->reserve(transaction, handle, sizeof(record) + (error ? 8 : 0), false);
@@ -413,7 +422,8 @@ const char* Scheduler::validate_actors() const noexcept {
     const ActorEntry& actor = actors[index];
     if (actor_of(actor.handle.get()) != index || !(*objects_)[actor.handle.get()].has(store::kHandle))
       fault = "actors: a handle object names another actor";
-    if ((actor.host.get() != 0) != (actor.current_state() == ActorState::kStarting || actor.current_state() == ActorState::kAlive))
+    if ((actor.host.get() != 0) !=
+        (actor.current_state() == ActorState::kStarting || actor.current_state() == ActorState::kAlive))
       fault = "actors: a host without an actor that runs, or the reverse";
     std::uint32_t waiting = 0;
     std::uint32_t ready_heads = 0;
@@ -436,12 +446,14 @@ const char* Scheduler::validate_actors() const noexcept {
     if (last_lane != actor.last_lane.get() || waiting != actor.waiting_count.get())
       fault = "actors: the count of waiting calls, or the last lane, is wrong";
     std::uint32_t ready = 0;
-    for (Index task = actor.first_ready.get(); task != kNone && ready <= ready_heads; task = tasks[task].ready_next.get(), ++ready) {
+    for (Index task = actor.first_ready.get(); task != kNone && ready <= ready_heads;
+         task = tasks[task].ready_next.get(), ++ready) {
       if (tasks[task].lane_tail.get() == kNone) fault = "actors: a ready call that is no head of a lane";
     }
     if (ready != ready_heads) fault = "actors: the ready list differs from the heads of the lanes";
     std::uint32_t running = 0;
-    for (Index task = actor.first_running.get(); task != kNone && running <= calls; task = tasks[task].lane_next.get(), ++running) {
+    for (Index task = actor.first_running.get(); task != kNone && running <= calls;
+         task = tasks[task].lane_next.get(), ++running) {
       if (tasks[task].state.get() != as_word(TaskState::kLeased) || tasks[task].worker.get() != actor.host.get())
         fault = "actors: a running call that its host does not run";
     }
