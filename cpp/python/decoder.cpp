@@ -193,8 +193,8 @@ PyObject* decode_actor_end(Index object, const store::PayloadView& view) {
   Owned note(read_death_note(record.note));
   if (!note || !error) return nullptr;
   const std::string name = object_id_hex(handle.id(objects.nonce()));
-  return PyObject_CallFunction(hooks.actor_error, "siiiOO", name.c_str(), static_cast<int>(record.end), record.pid, record.status,
-                               note.get(), error.get());
+  return PyObject_CallFunction(hooks.actor_error, "siiiOO", name.c_str(), static_cast<int>(record.end), record.pid,
+                               record.status, note.get(), error.get());
 }
 
 PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& is_error) {

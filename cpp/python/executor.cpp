@@ -189,12 +189,9 @@ bool complete(Outcome& outcome, Index task) {
       if (transaction.room() < 1024) transaction.commit();
       domain.objects.add_contained(transaction, object, reference);
     }
+    if (domain.objects[object].references.get() == 0) outcome.unread = outcome.unread || outcome.errors[position];
     domain.scheduler.seal(transaction, object,
                           outcome.errors[position] ? store::ObjectState::kError : store::ObjectState::kSealed, wakes);
-    if (domain.objects[object].references.get() == 0) {
-      outcome.unread = outcome.unread || outcome.errors[position];
-      domain.objects.free(transaction, object);
-    }
     object = next;
   }
   flush_releases(transaction);

@@ -123,8 +123,8 @@ std::uint64_t Domain::trim() noexcept {
   std::uint32_t nobody = 0;
   if (!found.trimmer.compare_exchange(nobody, self_.packed())) return 0;
   found.trim_wanted.store_ordered(0);
-  const std::uint64_t bytes =
-      objects.slots.trim(lock) + scheduler.tasks.trim(lock) + scheduler.actors.trim(lock) + waits.nodes.trim(lock) + waits.groups.trim(lock);
+  const std::uint64_t bytes = objects.slots.trim(lock) + scheduler.tasks.trim(lock) + scheduler.actors.trim(lock) +
+                              waits.nodes.trim(lock) + waits.groups.trim(lock);
   found.trimmer.store_ordered(0);
   return bytes;
 }
@@ -180,7 +180,8 @@ void Domain::perform(const Wakes& wakes) noexcept {
     for (std::uint32_t i = 0; i < wakes.worker_count; ++i) processes.ring(wakes.workers[i]);
     for (std::uint32_t i = 0; i < wakes.group_count; ++i) waits.wake_group(wakes.groups[i]);
   }
-  if (objects.first_dropped() != kNone) [[unlikely]] settle_handles();
+  if (objects.first_dropped() != kNone) [[unlikely]]
+    settle_handles();
   scheduler::SchedulerHeader& found = header().scheduler;
   if (wakes.doorbell && found.doorbell_rung.exchange_ordered(1) == 0) platform::ring_doorbell(doorbell_);
   if (wakes.arrivals) {

@@ -46,8 +46,8 @@ bool scheduler_is_bounded(const scheduler::SchedulerHeader& found, const Control
   const std::uint32_t shapes = resources.shape_count.get();
   if (found.idle_head.get() >= processes || found.idle_count.get() > processes || found.running_count.get() > processes ||
       found.worker_count.get() > processes || found.notifying.get() >= header.objects.slots.capacity ||
-      found.ending.get() >= found.actors.capacity || shapes == 0 ||
-      shapes > scheduler::kShapeCapacity || resources.queued_count.get() > tasks)
+      found.ending.get() >= found.actors.capacity || shapes == 0 || shapes > scheduler::kShapeCapacity ||
+      resources.queued_count.get() > tasks)
     return false;
   for (std::uint32_t i = 0; i < shapes; ++i) {
     const scheduler::Shape& shape = resources.shapes[i];
@@ -82,13 +82,12 @@ bool is_within_bounds(const ControlHeader& found) noexcept {
   const std::uint32_t end = objects.slots.capacity;
   const std::uint32_t high_water = found.processes.high_water.load_relaxed();
   return high_water != 0 && high_water <= found.processes.capacity && heap_is_bounded(found.heap) &&
-         heap_is_bounded(found.spill) && table_is_bounded(objects.slots) && objects.reclaim_head.get() < end && objects.dropped_head.get() < end &&
-         objects.oldest.get() < end && objects.newest.get() < end && objects.listed_count.get() < end &&
-         table_is_bounded(found.waits.nodes) && table_is_bounded(found.waits.groups) &&
+         heap_is_bounded(found.spill) && table_is_bounded(objects.slots) && objects.reclaim_head.get() < end &&
+         objects.dropped_head.get() < end && objects.oldest.get() < end && objects.newest.get() < end &&
+         objects.listed_count.get() < end && table_is_bounded(found.waits.nodes) && table_is_bounded(found.waits.groups) &&
          found.workers.registered_count.get() <= found.workers.capacity &&
          found.workers.idle_count.get() <= found.workers.capacity && table_is_bounded(found.scheduler.tasks) &&
-         table_is_bounded(found.scheduler.actors) &&
-         scheduler_is_bounded(found.scheduler, found);
+         table_is_bounded(found.scheduler.actors) && scheduler_is_bounded(found.scheduler, found);
 }
 
 bool heads_are_sound(const Domain& domain) noexcept {

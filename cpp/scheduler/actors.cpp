@@ -285,7 +285,6 @@ void Scheduler::fail_results(Transaction& transaction, Index task, ActorEnd end,
     std::memcpy(objects_->payload_for_write(object), &record, sizeof(record));
     objects_->add_contained(transaction, object, objects_->key(handle));
     seal(transaction, object, ObjectState::kError, wakes);
-    if ((*objects_)[object].references.get() == 0) objects_->free(transaction, object);
     object = next;
   }
 }
@@ -318,7 +317,13 @@ void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord 
   if (actor.host.get() != 0) release_host(transaction, actor);
   if (const Index creation = actor.creation.get(); creation != kNone) {
     if (tasks[creation].state.get() == as_word(TaskState::kQueued)) unqueue(transaction, creation);
-    end_failed_call(transaction, creation);
+    if (tasks[creation].state.get() == as_word(TaskState::kWaiting)) {
+      // It ends with its last argument, like a call, and keeps the row until then.
+      transaction.set(tasks[creation].flags, tasks[creation].flags.get() & ~kCreation);
+      objects_->add_reference(transaction, handle);
+    } else {
+      end_task(transaction, creation);
+    }
     transaction.set(actor.creation, kNone);
   }
   (void)objects_->reserve(transaction, handle, sizeof(record) + (error ? 8 : 0), false);

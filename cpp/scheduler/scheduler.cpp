@@ -212,8 +212,12 @@ void Scheduler::seal(Transaction& transaction, Index object, ObjectState state, 
   if (producer != kNone && tasks[producer].first_result.get() == object)
     transaction.set(tasks[producer].first_result, entry.next_result.get());
   const Index waiters = objects_->seal(transaction, object, state);
-  if (waiters == kNone) return;
+  if (waiters == kNone) {
+    if (entry.references.get() == 0) objects_->free(transaction, object);
+    return;
+  }
   transaction.set(entry.waiters, waiters);  // kept until each has been told
+  transaction.add(entry.references, 1);     // the same: a dead call that waited for it ends then, and lets it go
   transaction.set(header_->notifying, object);
   finish_notifications(transaction, wakes);
 }
@@ -246,6 +250,7 @@ void Scheduler::finish_notifications(Transaction& transaction, Wakes& wakes) noe
     if (left == 0) wakes.add_group(group);
   }
   transaction.set(header_->notifying, kNone);
+  objects_->drop_reference(transaction, object);
 }
 
 Index Scheduler::pop_low_level(Transaction& transaction) noexcept {

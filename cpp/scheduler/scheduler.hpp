@@ -24,7 +24,7 @@ struct SchedulerHeader {
   Cell<std::uint32_t> idle_count;
   Cell<std::uint32_t> running_count;  // leases not blocked
   Cell<std::uint32_t> worker_count;
-  Cell<Index> notifying;                    // object whose waiters are being told, when that takes more than one section
+  Cell<Index> notifying;                    // object whose waiters are being told, referred to until then
   Cell<std::uint32_t> memory_watch_sleeps;  // 1: the supervisor wants to be rung at the next lease
   Cell<std::uint64_t> next_sequence;
   Cell<std::uint64_t> finished_count;
@@ -108,7 +108,7 @@ class Scheduler {
   // The row is filled; dependencies counts the nodes added plus one guard. Drops the guard.
   void submit(Transaction& transaction, Index task, Wakes& wakes) noexcept;
   void dependency_met(Transaction& transaction, Index task, Wakes& wakes) noexcept;
-  // Seals and tells waiters and dependents.
+  // Seals and tells waiters and dependents; frees an object that nobody refers to.
   void seal(Transaction& transaction, Index object, store::ObjectState state, Wakes& wakes) noexcept;
   void finish_notifications(Transaction& transaction, Wakes& wakes) noexcept;
   // Takes the oldest task of the low-level queue (shape 0) away; kNone when empty. The caller reads and then ends it.

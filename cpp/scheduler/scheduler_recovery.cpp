@@ -55,7 +55,6 @@ void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd
     std::memcpy(payload, &mine, sizeof(mine));
     std::memcpy(payload + sizeof(mine), name, mine.name_bytes);
     seal(transaction, object, ObjectState::kError, wakes);
-    if (result.references.get() == 0) objects_->free(transaction, object);
     object = next;
   }
 }

@@ -70,7 +70,7 @@ void add_object(Writer& writer, const Image& image, std::uint64_t index, const O
 void add_process(Writer& writer, std::uint64_t slot, const process::ProcessEntry& entry) {
   const shm::Cell<std::uint32_t>* cells[] = {&entry.worker_state,   &entry.lease,         &entry.idle_next,
                                              &entry.idle_previous,  &entry.blocked_depth, &entry.hold_high_water,
-                                             &entry.pin_high_water, &entry.spilling};
+                                             &entry.pin_high_water, &entry.spilling,      &entry.actor};
   std::uint64_t position = 0;
   for (const auto* found : cells) writer.cell("process row", slot << 16 | position++, *found);
 }
@@ -125,10 +125,14 @@ std::vector<Word> canonical(const Image& image) {
   writer.table<scheduler::TaskEntry>("task table", header.scheduler.tasks, [&](std::uint64_t index, const auto& entry) {
     writer.bytes("task", index, &entry, sizeof(entry));
   });
+  writer.table<scheduler::ActorEntry>("actor table", header.scheduler.actors, [&](std::uint64_t index, const auto& entry) {
+    writer.bytes("actor", index, &entry, sizeof(entry));
+  });
+  writer.cell("dropped handles", 0, header.objects.dropped_head);
   add_resources(writer, header.scheduler.resources);
   const scheduler::SchedulerHeader& shared = header.scheduler;
-  const shm::Cell<std::uint32_t>* cells[] = {&shared.idle_head, &shared.idle_count, &shared.running_count, &shared.worker_count,
-                                             &shared.notifying};
+  const shm::Cell<std::uint32_t>* cells[] = {&shared.idle_head,    &shared.idle_count, &shared.running_count,
+                                             &shared.worker_count, &shared.notifying,  &shared.ending};
   std::uint64_t position = 0;
   for (const auto* found : cells) writer.cell("scheduler", position++, *found);
   writer.cell("sequence", 0, shared.next_sequence);

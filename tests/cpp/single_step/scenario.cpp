@@ -17,6 +17,7 @@ std::vector<Scenario> all_scenarios() {
   add_spill_scenarios(list);
   add_table_scenarios(list);
   add_scheduler_scenarios(list);
+  add_actor_scenarios(list);
   add_recovery_scenarios(list);
   return list;
 }
@@ -154,6 +155,7 @@ std::vector<ObjectKey> submit(World& world, Domain& domain, const Call& call) {
   Transaction::init(entry.attempt, 0);
   Transaction::init(entry.worker, 0);
   Transaction::init(entry.flags, 0);
+  Transaction::init(entry.actor, kNone);
   Transaction::init(entry.inline_references, 0);
   Transaction::init(entry.inline_bytes_used, 0);
   domain.objects.add_reference(transaction, world.function);
@@ -212,7 +214,6 @@ void seal_results(Domain& domain, Transaction& transaction, Wakes& wakes, std::u
     if (domain.objects[object].size_bytes.get() == 0)
       EXPECT(domain.objects.reserve(transaction, object, size_bytes, false) == AllocateResult::kDone);
     domain.scheduler.seal(transaction, object, state, wakes);
-    if (domain.objects[object].references.get() == 0) domain.objects.free(transaction, object);
     object = next;
   }
 }
