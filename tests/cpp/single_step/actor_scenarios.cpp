@@ -71,7 +71,7 @@ ObjectKey make_actor(World& world, Domain& domain, const Made& made) {
   change(domain, [&](Transaction& transaction, Wakes& wakes) {
     const Index task = new_row(transaction, world, domain, 0, 0);
     TaskEntry& entry = domain.scheduler.tasks[task];
-    const Index actor = domain.scheduler.create_actor(transaction, world.shape, made.restarts, made.flags);
+    const Index actor = domain.scheduler.create_actor(transaction, world.shape, made.restarts, made.flags, domain.self());
     EXPECT(actor != kNone);
     Transaction::init(entry.actor, actor);
     Transaction::init(entry.flags, scheduler::kCreation);
@@ -381,6 +381,24 @@ void add_recoveries(std::vector<Scenario>& list) {
                       [](World& world) {
                         one_processor(world);
                         world.die_after([&](Domain& domain) { (void)make_actor(world, domain, {}); });
+                      },
+                  .operate = recover});
+  list.push_back({.name = "recovery: who made actors that wait, of which others have handles",
+                  .prepare =
+                      [](World& world) {
+                        one_processor(world);
+                        (void)submit(world, world.driver, {});
+                        world.die_after([&](Domain& domain) {
+                          start_worker(domain);
+                          for (int i = 0; i < 2; ++i) {
+                            const ObjectKey handle = make_actor(world, domain, {.restarts = 1});
+                            change(world.driver, [&](Transaction& transaction, Wakes&) {
+                              (void)world.driver.objects.hold(transaction, world.driver.own_entry(), world.driver.self(),
+                                                              handle.slot);
+                            });
+                            (void)call_method(world, world.driver, handle);
+                          }
+                        });
                       },
                   .operate = recover});
 }
