@@ -230,6 +230,7 @@ void Scheduler::count_references(std::uint32_t* counts) const noexcept {
     if (entry.is_call()) ++counts[actors[entry.actor.get()].handle.get()];
   });
   actors.for_each_used([&](Index actor) { ++counts[actors[actor].name.get()]; });
+  ++counts[header_->notifying.get()];
 }
 
 }  // namespace miniray::scheduler
