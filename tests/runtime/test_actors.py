@@ -156,6 +156,46 @@ def test_queued_calls_with_refs_give_them_back_when_the_actor_dies(ray, tmp_path
     expect_counts(before)
 
 
+def test_replies_to_a_caller_that_died_go(ray, tmp_path):
+    actor, _ = make_warm(ray, tmp_path / "warm")
+
+    @ray.remote(max_retries=0)
+    def call(actor, gate, mark):
+        refs = [actor.wait_for.remote(gate), *[actor.back.remote(bytes(20_000)) for _ in range(20)]]
+        with open(mark, "w") as file:
+            file.write(str(os.getpid()))
+        return len(ray.get(refs))
+
+    gate = tmp_path / "gate"
+    with pytest.raises(RayError):  # its function is known from now on
+        ray.get(call.remote(actor, str(tmp_path / "warm"), str(tmp_path / "no" / "such" / "folder")))
+    ray.get(actor.answer.remote())
+    before = counts()
+    ref = call.remote(actor, str(gate), str(tmp_path / "pid"))
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the calls are made")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    with pytest.raises(RayError):
+        ray.get(ref)
+    gate.touch()
+    assert ray.get(actor.answer.remote()) == 42
+    del ref
+    expect_counts(before)
+
+
+def test_handle_of_a_dead_actor_in_arguments_gives_its_error_at_once(ray):
+    actor = make(ray).remote()
+    ray.get(actor.answer.remote())
+    ray.kill(actor)
+
+    @ray.remote
+    def call(handles):
+        return outcome(ray, handles[0].answer.remote())
+
+    assert ray.get(call.remote([actor])) is ActorDiedError
+    assert outcome(ray, make(ray).remote(actor).answer.remote()) == 42
+    assert core._validate() is None
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hosts_killed_at_random_moments_lose_only_their_own_calls(ray, seed):
     random_numbers = random.Random(seed)
