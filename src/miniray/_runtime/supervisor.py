@@ -35,7 +35,9 @@ _NO_ROW, _NO_TASK = 0, 1  # what core._recover found of a process
 _TRIM_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _QUICK_DEATHS = 3  # workers that end before they took a row, in a row, until no more are started unasked
-_IDLE_DEATHS = 20  # the same for workers that end before they took a task, while no task is finished
+_IDLE_DEATHS = (
+    20  # the same for workers that end before they took one of the tasks that wait, while no task is finished
+)
 
 
 class Supervisor:
@@ -184,11 +186,18 @@ class Supervisor:
 
     def _count_death(self, worker: Worker, status: int, found: int) -> None:
         """See whether workers end one after the other without doing anything; ``found``: see ``_recover``."""
+        if found == _NO_ROW and not worker.is_child:  # it had a row when it was adopted, so it left in good order
+            return
         if found == _NO_ROW and status != 0:
+            if self._began_since(self._last_quick):
+                self._quick_deaths = 0
             self._quick_deaths += 1
             self._last_quick = worker.order
         elif found == _NO_TASK and status != 0:
-            finished = core._statistics()["finished"]
+            statistics = core._statistics()
+            if statistics["queued"] == 0:  # somebody killed it: there was nothing that it could have taken
+                return
+            finished = statistics["finished"]
             deaths, finished_then = self._idle_deaths
             self._idle_deaths = (deaths + 1 if finished == finished_then else 1, finished)
             if self._idle_deaths[0] < _IDLE_DEATHS:
@@ -200,6 +209,11 @@ class Supervisor:
             return
         if self._quick_deaths >= _QUICK_DEATHS:
             self._give_up(worker.pid, status)
+
+    def _began_since(self, order: int) -> bool:
+        """Return whether one of the workers after that one lives and has come as far as to take a row."""
+        later = {worker.pid for worker in self._workers.values() if worker.order > order}
+        return bool(later) and any(kind == _KIND_WORKER and pid in later for pid, kind, _, _ in core._processes())
 
     def _give_up(self, pid: int, status: int) -> None:
         """Fail the calls that only a new worker could take."""
@@ -217,9 +231,8 @@ class Supervisor:
         missing = max(needed - starting, self._config["pool_size"] - len(self._workers))
         room = self._config["worker_capacity"] - len(self._workers)
         if self._quick_deaths >= _QUICK_DEATHS:  # V4
-            rows = {pid for pid, kind, _, _ in core._processes() if kind == _KIND_WORKER}
-            tried = {worker.pid for worker in self._workers.values() if worker.order > self._last_quick}
-            if tried & rows:
+            tried = any(worker.order > self._last_quick for worker in self._workers.values())
+            if self._began_since(self._last_quick):
                 self._quick_deaths, self._idle_deaths = 0, (0, 0)
             else:
                 missing = min(missing, 1) if needed and not tried else 0
@@ -250,12 +263,13 @@ class Supervisor:
                 opened.callback(os.close, read_fd)
                 opened.callback(os.close, write_fd)
             (out_read, out_write), (err_read, err_write), (life_read, life_write) = pipes
+            supervisor_pid = os.getpid()
             pid = os.fork()
             if pid == 0:
                 for fd in (out_read, err_read, life_read, self._driver_fd, *self._by_fd):
                     os.close(fd)
                 self._socket.close()
-                worker_main.main(self._config, out_write, err_write, life_write)
+                worker_main.main(self._config, supervisor_pid, out_write, err_write, life_write)
             try:
                 self._watch(pid, os.dup(life_read), is_child=True)
             except OSError:

@@ -62,11 +62,12 @@ def _flush_output() -> None:
     sys.stderr.flush()
 
 
-def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
+def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
     """Run tasks until told to leave; return the exit code.
 
     Args:
         config: The session, as the supervisor got it.
+        supervisor_pid: The process that this one was forked from.
         stdout_fd: Pipe to the driver for standard output.
         stderr_fd: Pipe to the driver for standard error.
         life_fd: Pipe to the supervisor, which closes when this process ends or calls exec; nothing is written.
@@ -76,6 +77,9 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     output.redirect_worker_streams(stdout_fd, stderr_fd)
     core._watch_process(config["driver_pid"], config["name"])
     core._session_adopt_after_fork()
+    if os.getppid() != supervisor_pid:  # it died: the next one may have looked for workers before there was this row
+        core._session_close()
+        return 1
     core._set_life(life_fd)
     core._set_doorbell(config["doorbell_fd"])
     faulthandler.enable(file=2)
@@ -97,11 +101,11 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     return code
 
 
-def main(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
+def main(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
     """Run, then end this process without the clean-up that belongs to the supervisor it was forked from."""
     code = 1
     try:
-        code = run(config, stdout_fd, stderr_fd, life_fd)
+        code = run(config, supervisor_pid, stdout_fd, stderr_fd, life_fd)
     except BaseException:  # before the first task: the error of the calls that wait quotes it
         traceback.print_exc()
         _flush_output()
