@@ -116,6 +116,14 @@ def test_supervisor_that_cannot_start_is_told_and_not_tried_for_ever(start_progr
     program.expect_nothing_left()
 
 
+def test_huge_pages_are_asked_for_and_programs_of_tasks_do_not_see_it(ray, workers):
+    with open(f"/proc/{supervisor_pid()}/environ", "rb") as file:
+        assert b"glibc.malloc.hugetlb=" in file.read()
+    assert ray.get(ray.remote(lambda: dict(os.environ)).remote()).get("GLIBC_TUNABLES") == os.environ.get(
+        "GLIBC_TUNABLES"
+    )
+
+
 HOLD = """
 import os, sys, time
 if "miniray._runtime.supervisor" in " ".join(sys.orig_argv):

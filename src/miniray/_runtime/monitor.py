@@ -22,7 +22,7 @@ import threading
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, output
+from miniray._runtime import huge_pages, limits, output
 from miniray._runtime.deputy import Deputy
 from miniray._runtime.output import OutputSource
 from miniray._runtime.worker_life import describe_end
@@ -115,11 +115,13 @@ class Monitor:
             os.close(error_read)
             os.close(error_write)
             raise
+        environment, tunables = huge_pages.supervisor_environment()
         inherited = {"socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd, "spill_fd": self._spill_fd}
         fds = [*inherited.values(), *(self._config["segment_fds"] or ())]
         try:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, json.dumps({**self._config, **inherited})],
+                [sys.executable, "-c", _COMMAND, json.dumps({**self._config, **inherited, "tunables": tunables})],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stderr=error_write,
                 pass_fds=[fd for fd in fds if fd >= 0],

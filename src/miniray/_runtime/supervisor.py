@@ -25,7 +25,7 @@ import time
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, worker_main
+from miniray._runtime import huge_pages, limits, worker_main
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
@@ -301,6 +301,7 @@ def _tell(text: str) -> None:
 def main(argument: str) -> None:
     """Run the supervisor with the configuration in ``argument`` (JSON)."""
     config = json.loads(argument)
+    huge_pages.restore_environment(config["tunables"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program that ignores it would hide how workers end
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the driver's monitor thread blocks all, and may have started this
