@@ -34,7 +34,8 @@ help:
 	@echo 'make demo             run examples/source_census.py'
 	@echo 'make test             C++ tests, then tests/ with pytest (PYTEST_ARGS="-k name --run-slow")'
 	@echo 'make bench            python -m benchmarks (BENCH_ARGS=...)'
-	@echo 'make soak             hours of random work and kills (SOAK_ARGS="--minutes 15 --seed 1")'
+	@echo 'make soak             hours of random work and kills (SOAK_ARGS="--kills 20000 --minutes 30 --seed 1")'
+	@echo 'make killed-driver    the driver of the demo is killed at a hundred random moments (KILLED_ARGS=...)'
 	@echo 'make conformance-ray  tests/conformance on a real Ray $(RAY_VERSION)'
 	@echo 'make lint types       ruff, clang-format, clang-tidy, layers; mypy'
 	@echo 'make format stub      rewrite the sources in style; rewrite src/miniray/_miniray_core.pyi'
@@ -84,7 +85,7 @@ wheel: $(STAMPS)/wheel
 
 # ------------------------------------------------------------------------------------------------------------------------ use
 
-.PHONY: demo test test-cpp test-python bench soak conformance-ray
+.PHONY: demo test test-cpp test-python bench soak killed-driver conformance-ray
 demo: install
 	$(BIN)/python examples/source_census.py
 
@@ -110,10 +111,14 @@ test-python: install
 	  $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: install
+	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 soak: install
 	$(BIN)/python tests/stress/soak.py $(SOAK_ARGS)
+
+killed-driver: install
+	$(BIN)/python tests/stress/killed_driver.py --moments 100 --limit 1 $(KILLED_ARGS)
 
 # The same test bodies on a real Ray, in an environment of their own.
 $(RAY_VENV)/bin/python: | $(BIN)/python

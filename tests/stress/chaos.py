@@ -1,0 +1,199 @@
+# stress/chaos.py - the thread that kills and stops what the session consists of.
+#
+# Invariants  C1 only processes of this session get a signal: by pidfd, opened before the command line is read, which names
+#                the session. So a number that is used again hurts no stranger.
+#             C2 a kill counts once for each process, and only when that was not ending already.
+#             C3 a stopped process goes on, or is killed, a moment later; the thread does not wait for it meanwhile.
+# To add      an action: a method, and a line in ACTIONS.
+"""Random kills and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import random
+import select
+import signal
+import threading
+import time
+from pathlib import Path
+
+from stress.report import Counts
+
+from miniray import _miniray_core as core
+
+SUPERVISOR, WORKER = 2, 3  # process_table.hpp ProcessKind
+_RUNNING = 2  # WorkerState
+_CROWD = 40  # tasks
+_PERIOD_SECONDS = 4.0  # a storm, then a calm
+_STORM, _STORM_FACTOR, _CALM_FACTOR = 0.25, 2.5, 0.5  # share of the period; factors of the rate: their mean is 1
+
+
+def pids_of(kind: int) -> list[int]:
+    """Return the processes of that kind in this session."""
+    return sorted(pid for pid, found, _, _ in core._processes() if found == kind)
+
+
+def is_crowded() -> bool:
+    """Return whether so many tasks wait that blocked workers should live: each calls its nested tasks again when retried."""
+    return core._statistics()["queued"] > _CROWD
+
+
+def has_ended(pidfd: int) -> bool:
+    """Return whether the process is proved dead."""
+    waiter = select.poll()
+    waiter.register(pidfd, select.POLLIN)
+    return bool(waiter.poll(0))
+
+
+class Chaos(threading.Thread):
+    """Kills until told to end.
+
+    Args:
+        seed: What is done, in which order, follows from it; whom it hits, from who is there.
+        session: Name of the session, which the command lines of its processes hold.
+        rate: Actions a second, as a mean; five of six are kills.
+        counts: Where to count.
+    """
+
+    def __init__(self, seed: str, session: str, rate: float, counts: Counts) -> None:
+        super().__init__(name="chaos")
+        self.random = random.Random(seed)
+        self.session = session.encode()
+        self.rate = rate
+        self.counts = counts
+        self.ends = threading.Event()
+        self.killed: dict[int, int] = {}  # pid -> pidfd, until it has ended
+        self.stopped: list[tuple[float, int, int, int, bool]] = []  # when it goes on, tie-breaker, pid, pidfd, dies
+        self.order = itertools.count()
+
+    def run(self) -> None:
+        """Act at times that the rate gives; late ones at once."""
+        started = due = time.monotonic()
+        actions, weights = [action for _, action in self.ACTIONS], [weight for weight, _ in self.ACTIONS]
+        while not self.ends.wait(max(0.0, min([due, *(when for when, *_ in self.stopped[:1])]) - time.monotonic())):
+            now = time.monotonic()
+            while self.stopped and self.stopped[0][0] <= now:
+                self._go_on()
+            if now < due:
+                continue
+            in_storm = (now - started) % _PERIOD_SECONDS < _STORM * _PERIOD_SECONDS
+            due = max(due, now - 1) + self.random.expovariate(self.rate * (_STORM_FACTOR if in_storm else _CALM_FACTOR))
+            self._forget_the_dead()
+            self.random.choices(actions, weights)[0](self)
+        self.close()
+
+    def close(self) -> None:
+        """Let all stopped processes go on and close what is open."""
+        while self.stopped:
+            self._go_on()
+        while self.killed:
+            os.close(self.killed.popitem()[1])
+
+    def _open(self, pid: int) -> int | None:
+        """Return a pidfd of a process of this session that nobody here has killed."""
+        if pid in self.killed:
+            return None
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
+        try:
+            is_ours = self.session in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            is_ours = False
+        if not is_ours or has_ended(pidfd):
+            os.close(pidfd)
+            return None
+        return pidfd
+
+    def kill(self, pid: int, **counted: int) -> None:
+        """Kill a process of the session, unless it is ending already."""
+        if (pidfd := self._open(pid)) is None:
+            return
+        self.killed[pid] = pidfd
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            self.counts.note(kills=1, **counted)
+
+    def _forget_the_dead(self) -> None:
+        for pid, pidfd in list(self.killed.items()):
+            if has_ended(pidfd):
+                os.close(pidfd)
+                del self.killed[pid]
+
+    def _pause(self, pid: int, longest: float) -> None:
+        duration, kills = self.random.uniform(0.001, longest), self.random.random() < 0.2
+        if (pidfd := self._open(pid)) is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+            self.counts.note(stops=1)
+        heapq.heappush(self.stopped, (time.monotonic() + duration, next(self.order), pid, pidfd, kills))
+
+    def _go_on(self) -> None:
+        _, _, pid, pidfd, dies = heapq.heappop(self.stopped)
+        if dies:
+            self.kill(pid, kills_of_stopped=1)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        os.close(pidfd)
+
+    def _one_of(self, kind: int, prefers_running: bool = False) -> int | None:
+        draw = self.random.random()
+        rows = [(pid, state) for pid, found, state, _ in core._processes() if found == kind]
+        pids = sorted(pid for pid, state in rows if state == _RUNNING) if prefers_running else []
+        pids = pids or sorted(pid for pid, _ in rows)
+        return pids[int(draw * len(pids))] if pids else None
+
+    # Each method below is one action.
+
+    def kill_worker(self) -> None:
+        """Kill a worker, most often one that computes."""
+        prefers_running = self.random.random() < 0.8
+        if (pid := self._one_of(WORKER, prefers_running or is_crowded())) is not None:
+            self.kill(pid)
+
+    def kill_all_workers(self) -> None:
+        """Kill all workers at once."""
+        if not is_crowded():
+            for pid in pids_of(WORKER):
+                self.kill(pid)
+            self.counts.note(kills_of_all=1)
+
+    def kill_newborn(self) -> None:
+        """Kill a worker that has no row yet."""
+        for supervisor in pids_of(SUPERVISOR):
+            try:
+                children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+            except OSError:
+                continue
+            for pid in map(int, children[-1:]):
+                if pid not in pids_of(WORKER):
+                    self.kill(pid, newborn_kills=1)
+
+    def kill_supervisor(self) -> None:
+        """Kill the supervisor."""
+        if (pid := self._one_of(SUPERVISOR)) is not None:
+            self.kill(pid, supervisor_kills=1)
+
+    def stop_worker(self) -> None:
+        """Stop a worker for a moment."""
+        if (pid := self._one_of(WORKER)) is not None:
+            self._pause(pid, 0.3)
+
+    def stop_supervisor(self) -> None:
+        """Stop the supervisor for a moment."""
+        if (pid := self._one_of(SUPERVISOR)) is not None:
+            self._pause(pid, 0.1)
+
+    ACTIONS = (
+        (80, kill_worker),
+        (1, kill_all_workers),
+        (3, kill_newborn),
+        (2, kill_supervisor),
+        (10, stop_worker),
+        (2, stop_supervisor),
+    )
