@@ -81,6 +81,7 @@ class Monitor:
         self._deputy: Deputy | None = None
         self._stop_read, self._stop_write = os.pipe()
         self._stopping = False
+        self._begins = threading.Event()  # the session is there, or will not be
         self._lock = threading.Lock()  # between stop() and the start of another supervisor
         self._poll.register(self._stop_read, select.EPOLLIN)
         self._ready = False  # whether the present supervisor has come that far
@@ -92,7 +93,8 @@ class Monitor:
                 self._thread.start()
             except RuntimeError as error:
                 self._socket.close()
-                self._wait_for_supervisor()
+                self._supervisor.kill()
+                self._supervisor.wait()
                 raise OSError(errno.EAGAIN, str(error)) from error
         except BaseException:
             os.close(self._stop_read)
@@ -101,6 +103,12 @@ class Monitor:
             output.forget_all()
             raise
         output.set_take_in(self._take_in)
+
+    def let_begin(self) -> None:
+        """Tell the first supervisor that the session is there."""
+        with contextlib.suppress(OSError):  # it has ended: the next one does not wait
+            self._socket.send(b"begin")
+        self._begins.set()
 
     @property
     def supervisor_pid(self) -> int:
@@ -116,11 +124,17 @@ class Monitor:
             os.close(error_write)
             raise
         environment, tunables = huge_pages.supervisor_environment()
+        waits = not self._begins.is_set()
         inherited = {"socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd, "spill_fd": self._spill_fd}
         fds = [*inherited.values(), *(self._config["segment_fds"] or ())]
         try:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, json.dumps({**self._config, **inherited, "tunables": tunables})],
+                [
+                    sys.executable,
+                    "-c",
+                    _COMMAND,
+                    json.dumps({**self._config, **inherited, "tunables": tunables, "waits": waits}),
+                ],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stderr=error_write,
@@ -205,6 +219,7 @@ class Monitor:
                 self._deputy = None
             return
         self._poll.unregister(self._socket.fileno())
+        self._begins.wait()
         self._socket.close()
         status = self._supervisor.wait()
         output.tail_of(self._supervisor.pid)  # what it said comes before what is said about it
@@ -272,11 +287,25 @@ class Monitor:
 
     def stop(self) -> None:
         """End the supervisor and with it the session's processes; print what they still had to say."""
+        self._end_supervision()
+        self._wait_for_supervisor()
+        self._close()
+
+    def abandon(self) -> None:
+        """End a supervisor that waits for a session that cannot be made."""
+        self._end_supervision()
+        self._supervisor.kill()
+        self._supervisor.wait()
+        self._close()
+
+    def _end_supervision(self) -> None:
         with self._lock:
             self._stopping = True
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-        self._wait_for_supervisor()
+        self._begins.set()
+
+    def _close(self) -> None:
         os.write(self._stop_write, b"x")
         self._thread.join()
         output.set_take_in(None)

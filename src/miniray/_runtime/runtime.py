@@ -3,6 +3,8 @@
 # Invariants  U1 either everything of a session exists (segments, supervisor, monitor), or nothing of it is left.
 #                Segments without a name go with the last process that has them; the driver hands their descriptors on.
 #             U2 a forked child of the driver never touches the session of its parent.
+#             U3 segments with names are made when there is a supervisor already, which waits to be told to begin: whenever
+#                the driver is killed, somebody is there who removes the names.
 """Starting and ending the local session."""
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import secrets
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from miniray import _miniray_core as core
 from miniray._runtime import limits, output
@@ -22,9 +24,11 @@ from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from miniray._runtime.machine import StorePlan
+
+_T = TypeVar("_T")
 
 _SHARED_MEMORY_FOLDER = "/dev/shm"
 _CONTROL_SUFFIX = "_scheduler"
@@ -100,7 +104,12 @@ class Runtime:
         store = config.store
         spill_fd = _open_spill_file(config)
         spill_bytes = config.spill_bytes if spill_fd >= 0 else 0
-        try:
+        self._doorbell_fd = -1
+        monitor: Monitor | None = None
+        is_created = False
+
+        def create() -> None:
+            nonlocal is_created
             core._session_create(
                 self.name,
                 store.size_bytes,
@@ -112,40 +121,47 @@ class Runtime:
                 config.store_was_given,
                 config.record_call_sites,
             )
-        except BaseException:
-            if spill_fd >= 0:
-                os.close(spill_fd)
-            raise
-        self._doorbell_fd = -1
-        try:
+            is_created = True
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
-            self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             core._set_doorbell(self._doorbell_fd)
-            self._monitor = Monitor(
-                {
-                    "name": self.name,
-                    "driver_pid": os.getpid(),
-                    "pool_size": config.pool_size,
-                    "worker_capacity": config.worker_capacity,
-                    "path": [path or os.getcwd() for path in sys.path],
-                    "program": sys.argv[0] if sys.argv else "",
-                    "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
-                    "segment_fds": core._session_descriptors() if store.anonymous else None,
-                },
-                self._doorbell_fd,
-                spill_fd,
-                config.log_to_driver,
+
+        try:
+            self._doorbell_fd = _explained(lambda: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+            if store.anonymous:
+                create()
+            self._monitor = monitor = _explained(
+                lambda: Monitor(
+                    {
+                        "name": self.name,
+                        "driver_pid": os.getpid(),
+                        "pool_size": config.pool_size,
+                        "worker_capacity": config.worker_capacity,
+                        "path": [path or os.getcwd() for path in sys.path],
+                        "program": sys.argv[0] if sys.argv else "",
+                        "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
+                        "segment_fds": core._session_descriptors() if store.anonymous else None,
+                    },
+                    self._doorbell_fd,
+                    spill_fd,
+                    config.log_to_driver,
+                )
             )
-        except BaseException as error:
-            core._session_close()
-            core._session_unlink(self.name)
+            if not store.anonymous:
+                create()  # U3
+            monitor.let_begin()
+        except BaseException:
+            if monitor is not None:
+                monitor.abandon()
+            if is_created:
+                core._session_close()
+                core._session_unlink(self.name)
+            elif spill_fd >= 0:
+                os.close(spill_fd)
             if self._doorbell_fd >= 0:
                 os.close(self._doorbell_fd)
-            if isinstance(error, OSError):
-                raise limits.explain(error, "start the session") from error
             raise
 
     @property
@@ -166,6 +182,14 @@ class Runtime:
         core._session_unlink(self.name)
         os.close(self._doorbell_fd)
         output.forget_all()
+
+
+def _explained(start: Callable[[], _T]) -> _T:
+    """Call what needs descriptors, processes or threads; an error names the limit."""
+    try:
+        return start()
+    except OSError as error:
+        raise limits.explain(error, "start the session") from error
 
 
 def _open_spill_file(config: SessionConfig) -> int:

@@ -67,6 +67,8 @@ class Supervisor:
             if fd >= 0:
                 os.set_inheritable(fd, False)
         self._driver_fd = os.pidfd_open(config["driver_pid"])  # first: a driver that is gone is no other failure
+        if config["waits"] and not self._is_told_to_begin():
+            raise ProcessLookupError("the driver went before there was a session")
         segment_fds: list[int] | None = config["segment_fds"]
         if segment_fds is None:
             core._session_attach(config["name"], "supervisor")
@@ -79,6 +81,12 @@ class Supervisor:
             core._session_spill_file(config["spill_fd"])
         for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
             self._poll.register(fd, select.POLLIN)
+
+    def _is_told_to_begin(self) -> bool:
+        waiter = select.poll()
+        waiter.register(self._driver_fd, select.POLLIN)
+        waiter.register(self._socket.fileno(), select.POLLIN)
+        return all(fd != self._driver_fd for fd, _ in waiter.poll()) and self._hear_driver()
 
     def run(self) -> None:
         """Serve until the driver ends or says so."""
@@ -124,7 +132,7 @@ class Supervisor:
                 trim_at = None
 
     def _hear_driver(self) -> bool:
-        return bool(self._socket.recv(64))  # it only ever closes: the end
+        return bool(self._socket.recv(64))  # it says that the session is there, then only closes: the end
 
     def _pidfd_of(self, pid: int) -> int | None:
         worker = self._workers.get(pid)
