@@ -4,6 +4,8 @@
 #                the session. So a number that is used again hurts no stranger.
 #             C2 a kill counts once for each process, and only when that was not ending already.
 #             C3 a stopped process goes on, or is killed, a moment later; the thread does not wait for it meanwhile.
+#             C4 work goes on in between: after a number of kills without a finished task it waits for one. Blocked workers
+#                call their nested tasks again when they are retried, so a long queue is left to get shorter.
 # To add      an action: a method, and a line in ACTIONS.
 """Random kills and stops."""
 
@@ -26,19 +28,15 @@ from miniray import _miniray_core as core
 
 SUPERVISOR, WORKER = 2, 3  # process_table.hpp ProcessKind
 _RUNNING = 2  # WorkerState
-_CROWD = 40  # tasks
+_CROWD = 40  # tasks that wait
+_KILLS_FOR_A_TASK, _KILLS_IN_A_CROWD = 20, 1  # at most, until one more is finished
 _PERIOD_SECONDS = 4.0  # a storm, then a calm
-_STORM, _STORM_FACTOR, _CALM_FACTOR = 0.25, 2.5, 0.5  # share of the period; factors of the rate: their mean is 1
+_STORM, _STORM_FACTOR, _CALM_FACTOR = 0.25, 2.8, 0.4  # share of the period; factors of the rate: their mean is 1
 
 
 def pids_of(kind: int) -> list[int]:
     """Return the processes of that kind in this session."""
     return sorted(pid for pid, found, _, _ in core._processes() if found == kind)
-
-
-def is_crowded() -> bool:
-    """Return whether so many tasks wait that blocked workers should live: each calls its nested tasks again when retried."""
-    return core._statistics()["queued"] > _CROWD
 
 
 def has_ended(pidfd: int) -> bool:
@@ -67,6 +65,7 @@ class Chaos(threading.Thread):
         self.ends = threading.Event()
         self.killed: dict[int, int] = {}  # pid -> pidfd, until it has ended
         self.stopped: list[tuple[float, int, int, int, bool]] = []  # when it goes on, tie-breaker, pid, pidfd, dies
+        self.finished = 0, 0  # tasks, and kills until then
         self.order = itertools.count()
 
     def run(self) -> None:
@@ -82,6 +81,9 @@ class Chaos(threading.Thread):
             in_storm = (now - started) % _PERIOD_SECONDS < _STORM * _PERIOD_SECONDS
             due = max(due, now - 1) + self.random.expovariate(self.rate * (_STORM_FACTOR if in_storm else _CALM_FACTOR))
             self._forget_the_dead()
+            if self._work_stands_still():
+                self.counts.note(left_out=1)
+                continue
             self.random.choices(actions, weights)[0](self)
         self.close()
 
@@ -91,6 +93,13 @@ class Chaos(threading.Thread):
             self._go_on()
         while self.killed:
             os.close(self.killed.popitem()[1])
+
+    def _work_stands_still(self) -> bool:
+        """Return whether tasks need time to finish."""
+        statistics, kills = core._statistics(), self.counts["kills"]
+        if statistics["tasks"] == 0 or statistics["finished"] != self.finished[0]:
+            self.finished = statistics["finished"], kills
+        return kills - self.finished[1] >= (_KILLS_IN_A_CROWD if statistics["queued"] > _CROWD else _KILLS_FOR_A_TASK)
 
     def _open(self, pid: int) -> int | None:
         """Return a pidfd of a process of this session that nobody here has killed."""
@@ -152,16 +161,14 @@ class Chaos(threading.Thread):
 
     def kill_worker(self) -> None:
         """Kill a worker, most often one that computes."""
-        prefers_running = self.random.random() < 0.8
-        if (pid := self._one_of(WORKER, prefers_running or is_crowded())) is not None:
+        if (pid := self._one_of(WORKER, self.random.random() < 0.8)) is not None:
             self.kill(pid)
 
     def kill_all_workers(self) -> None:
         """Kill all workers at once."""
-        if not is_crowded():
-            for pid in pids_of(WORKER):
-                self.kill(pid)
-            self.counts.note(kills_of_all=1)
+        for pid in pids_of(WORKER):
+            self.kill(pid)
+        self.counts.note(kills_of_all=1)
 
     def kill_newborn(self) -> None:
         """Kill a worker that has no row yet."""
