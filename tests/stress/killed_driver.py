@@ -109,7 +109,7 @@ def kill_once(word: str, moment: float, files: int) -> dict[str, float | int]:
                 for pid in marked(word):
                     os.kill(pid, signal.SIGKILL)
                 raise AssertionError(f"killed after {moment:.3f} s, {LOST_SECONDS} s later there is still: {left}")
-            time.sleep(0.001)
+            time.sleep(0.005)  # a look reads as much as all of /proc
         return {"seconds": time.monotonic() - killed, "segments": len(segments), "processes": processes}
 
 
@@ -117,9 +117,15 @@ def kills(moments: int, seed: str, files: int) -> Iterator[dict[str, float | int
     """Kill that many demos at moments that follow from the seed, as shares of the demo's length."""
     draws = random.Random(seed)
     length = length_of_demo(files)
-    for number in range(moments):
+    found = 0
+    while found < moments:
         moment = draws.uniform(0, length)
-        yield {"moment": moment, **kill_once(f"{seed}-{os.getpid()}-{number}", moment, files)}
+        kill = {"moment": moment, **kill_once(f"{seed}-{os.getpid()}-{found}", moment, files)}
+        if "seconds" in kill:
+            found += 1
+            yield kill
+        else:
+            length = moment  # it took less time than the first one
 
 
 def main() -> int:
@@ -134,13 +140,13 @@ def main() -> int:
     found = []
     for kill in kills(options.moments, options.seed, options.files):
         found.append(kill)
-        if kill.get("seconds", 0) > options.limit:
+        if kill["seconds"] > options.limit:
             print(f"too late: {kill}", flush=True)
-    times = [kill["seconds"] for kill in found if "seconds" in kill]
+    times = [kill["seconds"] for kill in found]
     figures = {
         "kills": len(times),
-        "with_segments": sum(kill.get("segments", 0) > 0 for kill in found),
-        "with_processes": sum(kill.get("processes", 0) > 0 for kill in found),
+        "with_segments": sum(kill["segments"] > 0 for kill in found),
+        "with_processes": sum(kill["processes"] > 0 for kill in found),
         "median_ms": round(median(times) * 1e3, 1),
         "longest_ms": round(max(times) * 1e3, 1),
     }

@@ -4,7 +4,7 @@
     python tests/stress/soak.py --kills 20000 --minutes 60
 
 A few driver threads (operations.py) put, get, call and drop, in orders that follow from the seed alone; values follow from
-their specs (model.py), runs of tasks are written down (ledger.py). One more thread (chaos.py) kills and stops workers and the
+their specs (model.py), runs of tasks are written down (ledger.py). One more process (chaos.py) kills and stops workers and the
 supervisor. The store is small, so that objects go to the spill file and are read there all the time. At the end all that is
 left is read, then dropped, and what is there must be exactly what was there at the beginning. The last line is the report.
 """
@@ -12,11 +12,13 @@ left is read, then dropped, and what is there must be exactly what was there at 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import gc
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -27,7 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stress import ledger, tasks
-from stress.chaos import SUPERVISOR, WORKER, Chaos, pids_of
+from stress.chaos import COUNTED, ChaosProcess
 from stress.model import MEGABYTE
 from stress.operations import OPERATIONS, PLAN_STEPS, Caller, drop_views
 from stress.report import LOST_SECONDS, Counts, must_be_valid, own_resources, resident_megabytes, state, wait_for
@@ -38,20 +40,27 @@ from miniray import _miniray_core as core
 SLOW_SECONDS = 15  # a step that takes longer is told about
 
 
-def renew_workers(session: str, count: int) -> None:
+SUPERVISOR, WORKER = 2, 3  # process_table.hpp ProcessKind
+
+
+def pids_of(kind: int) -> list[int]:
+    """Return the processes of that kind in this session."""
+    return sorted(pid for pid, found, _, _ in core._processes() if found == kind)
+
+
+def renew_workers(count: int) -> None:
     """End all workers, so that nothing is left in them, and wait for new ones."""
     old = pids_of(WORKER)
-    killer = Chaos("", session, 1, Counts())
     for pid in old:
-        killer.kill(pid)
-    killer.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     wait_for(
         lambda: len(pids_of(SUPERVISOR)) == 1 and len(pids_of(WORKER)) == count and not set(old) & set(pids_of(WORKER)),
         core._processes,
     )
 
 
-def warm_up(options: argparse.Namespace, session: str, folder: str) -> tuple[dict[str, int], dict[str, int]]:
+def warm_up(options: argparse.Namespace, folder: str) -> tuple[dict[str, int], dict[str, int]]:
     """Make what stays: exported functions, helper threads. Then tell what is there."""
     path = f"{folder}/warm-up"
     ledger.create(path)
@@ -66,10 +75,10 @@ def warm_up(options: argparse.Namespace, session: str, folder: str) -> tuple[dic
     del caller
     ledger.close(path)
     os.unlink(path)
-    renew_workers(session, options.workers)
+    renew_workers(options.workers)
     ray.get([tasks.tree.remote(1, i) for i in range(4)])
     wait_for(lambda: state()["tasks"] == 0, state)
-    renew_workers(session, options.workers)
+    renew_workers(options.workers)
     return state(), own_resources()
 
 
@@ -95,12 +104,12 @@ class Run:
             for i in range(options.threads)
         ]
         self.threads = [threading.Thread(target=self._call, args=(caller,)) for caller in self.callers]
-        self.chaos = Chaos(f"{options.seed}/chaos", session, options.rate, self.counts)
+        self.chaos = None if options.no_kills else ChaosProcess(session, f"{options.seed}/chaos", options.rate, folder)
 
     def _is_over(self) -> bool:
         late = time.monotonic() - self.started > self.options.minutes * 60
         if self.options.kills:
-            return self.counts["kills"] >= self.options.kills or late
+            return (self.chaos is not None and self.chaos.counts["kills"] >= self.options.kills) or late
         return late
 
     def _call(self, caller: Caller) -> None:
@@ -110,6 +119,10 @@ class Run:
             caller.settle()
         except BaseException:
             self.failures.append(f"{caller.doing}, step {caller.step_number}: {traceback.format_exc()}")
+
+    def _take_counts(self) -> None:
+        if self.chaos is not None:
+            self.counts.update({name: self.chaos.counts[name] - self.counts[name] for name in COUNTED})
 
     def _watch(self) -> None:
         told = self.started
@@ -126,6 +139,7 @@ class Run:
                     print(where, flush=True)
             if time.monotonic() - told > 30:
                 told = time.monotonic()
+                self._take_counts()
                 print(f"{told - self.started:.0f} s: {json.dumps(self.counts)}", flush=True)
             time.sleep(0.5)
 
@@ -133,16 +147,15 @@ class Run:
         """Run until it is over; ends the process when something was wrong."""
         for thread in self.threads:
             thread.start()
-        if not self.options.no_kills:
-            self.chaos.start()
         try:
             self._watch()
         except BaseException:
             self.failures.append(traceback.format_exc())
         self.counts["seconds"] = round(time.monotonic() - self.started)
-        self.chaos.ends.set()
-        if not self.options.no_kills:
-            self.chaos.join()
+        if self.chaos is not None:
+            self.chaos.stop()
+            self._take_counts()
+            self.chaos.counts.close()
         if self.counts["kills"] < (self.options.kills or 0):
             self.failures.append(
                 f"{self.counts['kills']} of {self.options.kills} kills in {self.options.minutes} minutes"
@@ -172,7 +185,7 @@ def soak(options: argparse.Namespace, spill_folder: str, folder: str) -> Counts:
         log_to_driver=True,
     )
     session = context["session_name"]
-    before, resources = warm_up(options, session, folder)
+    before, resources = warm_up(options, folder)
     run = Run(options, session, folder)
     run.counts["own_megabytes_before"] = resident_megabytes()
     run.work()
@@ -181,7 +194,7 @@ def soak(options: argparse.Namespace, spill_folder: str, folder: str) -> Counts:
     del run
     faulthandler.dump_traceback_later(4 * LOST_SECONDS, exit=True)
     wait_for(lambda: state()["tasks"] == 0, state)
-    renew_workers(session, options.workers)
+    renew_workers(options.workers)
     wait_for(lambda: state() == before, lambda: f"everything comes back: {before} {state()}")
     counts["repeats"] = ledger.check_all(path, tickets)
     ledger.close(path)
@@ -202,7 +215,6 @@ def soak(options: argparse.Namespace, spill_folder: str, folder: str) -> Counts:
 def main() -> None:
     """Run with the options of the command line."""
     faulthandler.enable()
-    sys.setswitchinterval(0.0005)  # the thread that kills must not wait for those that compute
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60, help="how long; with --kills, the time for them")
     parser.add_argument("--kills", type=int, help="end after so many kills; fewer in the time are a failure")

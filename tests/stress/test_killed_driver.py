@@ -6,5 +6,4 @@ from stress.killed_driver import kills
 
 @pytest.mark.slow
 def test_driver_killed_at_random_moments_leaves_nothing():
-    found = list(kills(8, "slow test", 200))
-    assert any("seconds" in kill for kill in found), found
+    assert len(list(kills(8, "slow test", 200))) == 8  # an error when something is left

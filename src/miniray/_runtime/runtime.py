@@ -3,8 +3,8 @@
 # Invariants  U1 either everything of a session exists (segments, supervisor, monitor), or nothing of it is left.
 #                Segments without a name go with the last process that has them; the driver hands their descriptors on.
 #             U2 a forked child of the driver never touches the session of its parent.
-#             U3 segments with names are made when there is a supervisor already, which waits to be told to begin: whenever
-#                the driver is killed, somebody is there who removes the names.
+#             U3 segments with names are made when there is a supervisor already, which waits to be told to begin:
+#                whenever the driver is killed, there is somebody who removes them.
 """Starting and ending the local session."""
 
 from __future__ import annotations
