@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -122,9 +123,34 @@ void yield_to_other_threads() noexcept {
   (void)setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);  // Linux keeps it per thread
 }
 
-std::uint64_t process_namespace() noexcept {
+namespace {
+std::uint64_t namespace_number(const char* path) noexcept {
   struct stat status{};
-  return stat("/proc/self/ns/pid", &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
+  return stat(path, &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
+}
+// The kernel marks it when the thread that holds it ends (robust futex list, set_robust_list(2)).
+pthread_mutex_t announced;
+}  // namespace
+
+std::uint64_t process_namespace() noexcept { return namespace_number("/proc/self/ns/pid"); }
+
+std::uint64_t time_namespace() noexcept { return namespace_number("/proc/self/ns/time"); }
+
+bool announce_thread() noexcept {
+  pthread_mutexattr_t attributes;
+  if (pthread_mutexattr_init(&attributes) != 0) return false;
+  const bool done = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
+                    pthread_mutex_init(&announced, &attributes) == 0 && pthread_mutex_lock(&announced) == 0;
+  pthread_mutexattr_destroy(&attributes);
+  return done;
+}
+
+void wait_for_announced_thread() noexcept { (void)pthread_mutex_lock(&announced); }
+
+void write_to_standard_error(const char* text) noexcept {
+  pollfd query{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&query, 1, 1000) < 1 || (query.revents & POLLOUT) == 0) return;
+  if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
 }
 
 void fill_random(void* destination, std::size_t size_bytes) noexcept {

@@ -73,8 +73,11 @@ PyObject* raise_domain_failure(const runtime::DomainFailure& failure, const char
     case DomainError::kSystem:
       return raise_system_error(failure.system_error, name);
     case DomainError::kOtherNamespace:
-      return PyErr_Format(PyExc_RuntimeError, "%s was made in another process namespace; deaths there cannot be seen from here",
-                          name);
+      return PyErr_Format(
+          PyExc_RuntimeError,
+          "%s was made in another process or time namespace (a container); who lives there cannot be seen from here. Each "
+          "container needs a /dev/shm of its own, or miniray programs that all run in the same one",
+          name);
     case DomainError::kNone:
     case DomainError::kCorrupt:
       break;

@@ -325,7 +325,13 @@ PyObject* list_processes(PyObject*, PyObject*) {
   return rows.release();
 }
 
-// _watch_parent(pid, name): a native thread that ends this process and unlinks the session when that process has ended.
+constexpr const char* kMainThreadEnded =
+    "\nminiray: the main thread of this worker ended while other threads ran on (pthread_exit, or the exit system call), so "
+    "the "
+    "worker was ended\n";
+
+// _watch_process(pid, name): a native thread that ends this process and unlinks the session when that process has ended; and one that
+// ends this process when this thread does, on which all tasks run.
 PyObject* watch_process(PyObject*, PyObject* args) {
   int pid = 0;
   const char* name = nullptr;
@@ -339,9 +345,17 @@ PyObject* watch_process(PyObject*, PyObject* args) {
       if (platform::wait_for_process_end(process)) Domain::unlink(control.c_str(), heap.c_str());
       platform::exit_immediately(1);
     }).detach();
+    if (platform::announce_thread()) {
+      std::thread([] {
+        platform::block_all_signals();
+        platform::wait_for_announced_thread();
+        platform::write_to_standard_error(kMainThreadEnded);
+        platform::exit_immediately(1);
+      }).detach();
+    }
   } catch (const std::system_error& error) {
-    platform::close_descriptor(process);
-    return PyErr_Format(PyExc_OSError, "cannot start the thread that watches the driver: %s (RLIMIT_NPROC, pids.max)",
+    return PyErr_Format(PyExc_OSError,
+                        "cannot start the threads that watch the driver and this worker: %s (RLIMIT_NPROC, pids.max)",
                         error.what());
   }
   Py_RETURN_NONE;

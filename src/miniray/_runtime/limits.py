@@ -46,7 +46,7 @@ def check(pool_size: int) -> None:
     if allowed is None or allowed > _COUNTED_PROCESSES or 0 in (os.getuid(), os.geteuid()):  # root is exempt
         return
     present = _own_threads()
-    needed = 2 + 2 * pool_size  # the monitor's thread, the supervisor; each worker has a thread that watches the driver
+    needed = 2 + 3 * pool_size  # the monitor's thread, the supervisor; each worker has two threads that only watch
     if present + needed > allowed:
         raise OSError(
             errno.EAGAIN,

@@ -252,6 +252,7 @@ def _memory_of(file: str) -> int:
 def _forget_in_child() -> None:
     global _current
     _current = None
+    output.forget_in_child()
     core._session_forget()
 
 
