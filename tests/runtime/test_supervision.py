@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import random
+import select
 import signal
 import threading
 import time
@@ -16,7 +17,10 @@ import pytest
 from helpers.programs import KIND_SUPERVISOR, KIND_WORKER, pids_of, supervisor_pid
 from helpers.states import is_gone, wait_until
 from miniray import _miniray_core as core
+from miniray._runtime import runtime
 from miniray.exceptions import GetTimeoutError, WorkerCrashedError
+
+BLOCKED = 3  # process_table.hpp WorkerState
 
 BUSY_IN_C = """
 ray.init(num_cpus=2, object_store_memory=16 << 20)
@@ -182,8 +186,7 @@ def test_killed_sleeper_does_not_keep_the_others_asleep(ray, tmp_path):
     ref = make.remote()
     waiters = [wait_for.remote([ref], i) for i in range(6)]
     wait_until(lambda: len([path for path in tmp_path.glob("waiter-*") if path.read_text()]) == 6, "all have begun")
-    blocked = 2  # process_table.hpp WorkerState: kBlocked is 3, of which six are wanted
-    wait_until(lambda: sum(state > blocked for _, _, state, _ in core._processes()) == 6, "all sleep")
+    wait_until(lambda: sum(state == BLOCKED for _, _, state, _ in core._processes()) == 6, "all sleep")
     for i in (0, 3, 5):
         os.kill(int((tmp_path / f"waiter-{i}").read_text()), signal.SIGKILL)
     found = []
@@ -236,6 +239,24 @@ def test_supervisor_killed_under_load_loses_nothing(ray, tmp_path):
     assert ray.get(nested) == [sum((i + k) ** 2 for k in range(5)) + 200_000 for i in range(20)]
     wait_until(lambda: len(pids_of(KIND_SUPERVISOR)) == 1 and len(pids_of(KIND_WORKER)) == 2, "the pool is whole")
     assert core._validate() is None
+
+
+def test_supervisor_killed_when_it_has_heard_the_doorbell_is_heard_by_the_next(ray):
+    @ray.remote(num_cpus=2)
+    def outer():
+        return ray.get(ray.remote(num_cpus=2)(lambda: "inner").remote())
+
+    ray.get([ray.remote(lambda: 1).remote() for _ in range(9)])
+    wait_until(lambda: core._statistics()["workers"] == 2, "two workers")
+    os.kill(supervisor_pid(), signal.SIGSTOP)
+    refs = [outer.remote() for _ in range(3)]  # two block; nobody is left for what they wait for
+    wait_until(lambda: sum(state == BLOCKED for _, _, state, _ in core._processes()) == 2, "both wait")
+    wait_until(lambda: core._statistics()["queued"] == 3, "for what is queued")
+    doorbell = runtime.current()._doorbell_fd
+    wait_until(lambda: select.select([doorbell], [], [], 0)[0], "somebody rings")
+    os.read(doorbell, 8)
+    os.kill(supervisor_pid(), signal.SIGKILL)
+    assert ray.get(refs) == ["inner"] * 3
 
 
 def test_tasks_that_run_while_the_supervisor_is_killed_run_once(ray, tmp_path):

@@ -89,10 +89,10 @@ class Supervisor:
                     core._recover(pid, UNKNOWN_END)
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
             self._socket.send(b"ready")
-        self._start_workers(self._config["pool_size"] - len(self._workers))
+        # A predecessor may have died after it heard the doorbell, and before it did what it was rung for; nobody rings
+        # twice. Of places in the spill file a batch is given back between two looks at the rest.
+        self._start_missing()
         self._memory.tend()
-        # A predecessor may have died after it heard that something is to be given back: nobody tells twice. Of places
-        # in the spill file a batch goes between two looks at the rest.
         discards_left = core._discard_places()
         # when to give memory back that came free, unless it is used again by then
         trim_at: float | None = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
