@@ -153,11 +153,23 @@ void write_to_standard_error(const char* text) noexcept {
   if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
 }
 
+namespace {
+ssize_t read_random_device(char* destination, std::size_t size_bytes) noexcept {
+  const int file = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  const ssize_t done = read(file, destination, size_bytes);
+  close(file);
+  return done;
+}
+}  // namespace
+
 void fill_random(void* destination, std::size_t size_bytes) noexcept {
   auto* position = static_cast<char*>(destination);
   while (size_bytes > 0) {
-    const ssize_t done = getrandom(position, size_bytes, 0);
-    if (done < 0) continue;
+    ssize_t done = getrandom(position, size_bytes, 0);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) done = read_random_device(position, size_bytes);  // a sandbox that does not know the call
+    if (done <= 0) exit_immediately(1);                             // names that others can guess are no way out
     position += done;
     size_bytes -= static_cast<std::size_t>(done);
   }
@@ -228,7 +240,8 @@ bool populate_for_read(const std::byte* address, std::uint64_t size_bytes) noexc
   const auto start = reinterpret_cast<std::uintptr_t>(address) & ~(std::uintptr_t{kPageBytes} - 1);
   const std::uint64_t length = reinterpret_cast<std::uintptr_t>(address) + size_bytes - start;
   if (madvise(reinterpret_cast<void*>(start), length, MADV_POPULATE_READ) == 0) return true;
-  return errno == EINVAL || errno == EAGAIN || errno == EINTR;  // a kernel before 5.14, which does not know
+  // Anything else says nothing about the file: a kernel before 5.14 or a sandbox does not know the call.
+  return errno != EFAULT && errno != EHWPOISON && errno != EIO && errno != ENOMEM;
 }
 
 }  // namespace miniray::platform
