@@ -130,7 +130,7 @@ class Runtime:
                     "driver_pid": os.getpid(),
                     "pool_size": config.pool_size,
                     "worker_capacity": config.worker_capacity,
-                    "path": [path or os.getcwd() for path in sys.path],
+                    "path": _search_path(),
                     "program": sys.argv[0] if sys.argv else "",
                     "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
                     "segment_fds": core._session_descriptors() if store.anonymous else None,
@@ -166,6 +166,15 @@ class Runtime:
         core._session_unlink(self.name)
         os.close(self._doorbell_fd)
         output.forget_all()
+
+
+def _search_path() -> list[str]:
+    """Return where this program finds modules; an empty entry means the working folder, if it still exists."""
+    try:
+        here = [os.getcwd()]
+    except OSError:
+        here = []
+    return [folder for entry in sys.path for folder in ([entry] if entry else here)]
 
 
 def _open_spill_file(config: SessionConfig) -> int:
