@@ -79,11 +79,10 @@ def test_result_that_fails_to_be_pickled(ray):
 
 @pytest.mark.parametrize("place", ["argument", "put value", "in an object"])
 def test_value_that_fails_to_be_pickled_here(ray, place):
+    value = [AtPickling(fail)] if place == "in an object" else AtPickling(fail)
+    call = ray.put if place == "put value" else ray.remote(lambda value: value).remote
     with pytest.raises(RuntimeError, match="not today"):
-        if place == "put value":
-            ray.put(AtPickling(fail))
-        else:
-            ray.remote(lambda value: value).remote([AtPickling(fail)] if place == "in an object" else AtPickling(fail))
+        call(value)
     assert core._statistics()["tasks"] == 0
     expect_all_well(ray)
 
@@ -91,7 +90,9 @@ def test_value_that_fails_to_be_pickled_here(ray, place):
 @pytest.mark.parametrize(("end", "told"), DEATHS)
 @pytest.mark.parametrize("place", ["argument", "object", "large argument"])
 def test_argument_that_ends_the_process_when_unpickled(ray, end, told, place):
-    value = {"argument": AtUnpickling(end), "object": None, "large argument": [AtUnpickling(end), bytes(200_000)]}[place]
+    value = {"argument": AtUnpickling(end), "object": None, "large argument": [AtUnpickling(end), bytes(200_000)]}[
+        place
+    ]
     argument = ray.put(AtUnpickling(end)) if place == "object" else value
     with pytest.raises(WorkerCrashedError, match=f"{told}, after 2 attempts"):
         ray.get(ray.remote(max_retries=1)(lambda value: 1).remote(argument))

@@ -232,8 +232,8 @@ def test_supervisor_killed_under_load_loses_nothing(ray, tmp_path):
         simple += [square.remote(step * 200 + i) for i in range(200)]
         nested.append(outer.remote(step, part))
         kind = KIND_SUPERVISOR if step % 4 else KIND_WORKER
-        victims = []
-        wait_until(lambda kind=kind: victims.extend(living(kind)) or victims, "somebody to kill")
+        victims: list[int] = []
+        wait_until(lambda kind=kind, found=victims: found.extend(living(kind)) or found, "somebody to kill")
         with contextlib.suppress(ProcessLookupError):  # a worker may have ended with its supervisor just now
             os.kill(choice.choice(victims), signal.SIGKILL)
     assert ray.get(simple) == [i * i for i in range(len(simple))]

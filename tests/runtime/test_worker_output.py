@@ -38,7 +38,7 @@ def test_task_that_redirects_its_output_writes_there(ray, tmp_path):
         os.close(file)
 
     ray.get(ray.remote(task).remote())
-    assert "x" * 100_000 + "\n" == (tmp_path / "log").read_text()[-100_001:]
+    assert (tmp_path / "log").read_text()[-100_001:] == "x" * 100_000 + "\n"
 
 
 # The program's own stdout is a pipe that the test does not read.

@@ -8,8 +8,8 @@
 #                workers.
 #             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits:
 #                then one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
-#             V5 when all workers wait for others, and no more can be had for _STUCK_SECONDS (worker_capacity, a limit of
-#                the system), the queued calls that need one fail with the reason: nobody waits for ever.
+#             V5 when all workers wait for others, and no more can be had for _STUCK_SECONDS (worker_capacity, a limit
+#                of the system), the queued calls that need one fail with the reason: nobody waits for ever.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
 
