@@ -8,8 +8,8 @@
 #                report of faulthandler. Those of dead workers go when there are many.
 #             O3 what a dead worker wrote is in its pipes, whose descriptors are here or in the supervisor's socket:
 #                both are read before the error is made. Nothing waits.
-#             O4 output never stops a task for longer than _PATIENCE_MS: what nobody reads, or has nowhere to go, is dropped
-#                and counted. (C code that writes by itself waits, as it would anywhere.)
+#             O4 output never stops a task for longer than _PATIENCE_MS: what nobody reads, or has no way out, is
+#                dropped and counted. (C code that writes by itself waits, as it would anywhere.)
 #             O5 nobody holds _lock while it prints: the program's own output may be stuck.
 """Forwarding of worker output."""
 
