@@ -17,6 +17,10 @@
 #include "python/supervision.hpp"
 
 NB_MODULE(_miniray_core, module) {
+  // The session, its hooks and the types are the process's; a value of another interpreter must not meet them.
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    throw nanobind::import_error("miniray works in the main interpreter only, not in a subinterpreter: make its calls there");
+  }
   module.doc() = "Shared-memory core of miniray.";
   module.attr("__version__") = MINIRAY_VERSION;
   nanobind::set_leak_warnings(false);  // types live until the interpreter ends, and atexit keeps a function

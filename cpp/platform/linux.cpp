@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -122,16 +123,53 @@ void yield_to_other_threads() noexcept {
   (void)setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);  // Linux keeps it per thread
 }
 
-std::uint64_t process_namespace() noexcept {
+namespace {
+std::uint64_t namespace_number(const char* path) noexcept {
   struct stat status{};
-  return stat("/proc/self/ns/pid", &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
+  return stat(path, &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
 }
+// The kernel marks it when the thread that holds it ends (robust futex list, set_robust_list(2)).
+pthread_mutex_t announced;
+}  // namespace
+
+std::uint64_t process_namespace() noexcept { return namespace_number("/proc/self/ns/pid"); }
+
+std::uint64_t time_namespace() noexcept { return namespace_number("/proc/self/ns/time"); }
+
+bool announce_thread() noexcept {
+  pthread_mutexattr_t attributes;
+  if (pthread_mutexattr_init(&attributes) != 0) return false;
+  const bool done = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
+                    pthread_mutex_init(&announced, &attributes) == 0 && pthread_mutex_lock(&announced) == 0;
+  pthread_mutexattr_destroy(&attributes);
+  return done;
+}
+
+void wait_for_announced_thread() noexcept { (void)pthread_mutex_lock(&announced); }
+
+void write_to_standard_error(const char* text) noexcept {
+  pollfd query{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&query, 1, 1000) < 1 || (query.revents & POLLOUT) == 0) return;
+  if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
+}
+
+namespace {
+ssize_t read_random_device(char* destination, std::size_t size_bytes) noexcept {
+  const int file = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  const ssize_t done = read(file, destination, size_bytes);
+  close(file);
+  return done;
+}
+}  // namespace
 
 void fill_random(void* destination, std::size_t size_bytes) noexcept {
   auto* position = static_cast<char*>(destination);
   while (size_bytes > 0) {
-    const ssize_t done = getrandom(position, size_bytes, 0);
-    if (done < 0) continue;
+    ssize_t done = getrandom(position, size_bytes, 0);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) done = read_random_device(position, size_bytes);  // a sandbox that does not know the call
+    if (done <= 0) exit_immediately(1);                             // names that others can guess are no way out
     position += done;
     size_bytes -= static_cast<std::size_t>(done);
   }
@@ -202,7 +240,8 @@ bool populate_for_read(const std::byte* address, std::uint64_t size_bytes) noexc
   const auto start = reinterpret_cast<std::uintptr_t>(address) & ~(std::uintptr_t{kPageBytes} - 1);
   const std::uint64_t length = reinterpret_cast<std::uintptr_t>(address) + size_bytes - start;
   if (madvise(reinterpret_cast<void*>(start), length, MADV_POPULATE_READ) == 0) return true;
-  return errno == EINVAL || errno == EAGAIN || errno == EINTR;  // a kernel before 5.14, which does not know
+  // Anything else says nothing about the file: a kernel before 5.14 or a sandbox does not know the call.
+  return errno != EFAULT && errno != EHWPOISON && errno != EIO && errno != ENOMEM;
 }
 
 }  // namespace miniray::platform

@@ -49,6 +49,12 @@ void block_all_signals() noexcept;       // for this thread
 void yield_to_other_threads() noexcept;  // this thread, from now on: the lowest priority
 [[nodiscard]] std::uint32_t user_number() noexcept;
 [[nodiscard]] std::uint64_t process_namespace() noexcept;  // 0 when unknown
+[[nodiscard]] std::uint64_t time_namespace() noexcept;     // the same
+// A thread can end while its process lives on: pthread_exit, or the exit system call. One thread per process says once that it is
+// waited for; false: the system has no means. Then others may wait, which blocks until that thread has ended.
+[[nodiscard]] bool announce_thread() noexcept;
+void wait_for_announced_thread() noexcept;
+void write_to_standard_error(const char* text) noexcept;  // a line; dropped when nobody makes room for it within a second
 void fill_random(void* destination, std::size_t size_bytes) noexcept;
 void read_boot_id(char (&destination)[40]) noexcept;  // zero-terminated; empty when unknown
 

@@ -2,9 +2,7 @@
 #include "python/session_functions.hpp"
 
 #include <chrono>
-#include <cstdio>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -17,13 +15,13 @@
 
 namespace miniray::python {
 
+std::string control_name(const char* name) { return std::string("miniray_") + name + "_scheduler"; }
+std::string heap_name(const char* name) { return std::string("miniray_") + name + "_objectstore"; }
+
 namespace {
 
 std::uint64_t next_epoch = 1;
 constexpr std::uint32_t kDiscardBatch = 256;  // some milliseconds, in which no death is seen
-
-std::string control_name(const char* name) { return std::string("miniray_") + name + "_scheduler"; }
-std::string heap_name(const char* name) { return std::string("miniray_") + name + "_objectstore"; }
 
 void finish_set_up() {
   session->processors = platform::processor_count();
@@ -325,28 +323,6 @@ PyObject* list_processes(PyObject*, PyObject*) {
   return rows.release();
 }
 
-// _watch_parent(pid, name): a native thread that ends this process and unlinks the session when that process has ended.
-PyObject* watch_process(PyObject*, PyObject* args) {
-  int pid = 0;
-  const char* name = nullptr;
-  if (!PyArg_ParseTuple(args, "is", &pid, &name)) return nullptr;
-  const platform::Descriptor process = platform::open_process(pid);
-  if (process < 0) platform::exit_immediately(1);  // gone already
-  try {
-    std::thread([process, control = control_name(name), heap = heap_name(name)] {
-      platform::block_all_signals();
-      // A descriptor that user code closed says nothing about the driver: the session stays.
-      if (platform::wait_for_process_end(process)) Domain::unlink(control.c_str(), heap.c_str());
-      platform::exit_immediately(1);
-    }).detach();
-  } catch (const std::system_error& error) {
-    platform::close_descriptor(process);
-    return PyErr_Format(PyExc_OSError, "cannot start the thread that watches the driver: %s (RLIMIT_NPROC, pids.max)",
-                        error.what());
-  }
-  Py_RETURN_NONE;
-}
-
 // _statistics(): counters of the session, for tests and tools.
 PyObject* statistics(PyObject*, PyObject*) {
   if (!require_session()) return nullptr;
@@ -401,7 +377,6 @@ PyMethodDef methods[] = {
     {"_discard_places", discard_places, METH_NOARGS, nullptr},
     {"_trim", trim, METH_NOARGS, nullptr},
     {"_processes", list_processes, METH_NOARGS, nullptr},
-    {"_watch_process", watch_process, METH_VARARGS, nullptr},
     {"_statistics", statistics, METH_NOARGS, nullptr},
     {"_validate", validate, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},

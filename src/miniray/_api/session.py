@@ -27,6 +27,14 @@ _lock = threading.RLock()
 _logger = logging.getLogger("miniray")
 
 
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread that the forked child has not may hold the parent's
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 class RayContext:
     """What ``init`` returns: facts of the session, and a context manager that ends it.
 

@@ -139,7 +139,7 @@ class Runtime:
                         "driver_pid": os.getpid(),
                         "pool_size": config.pool_size,
                         "worker_capacity": config.worker_capacity,
-                        "path": [path or os.getcwd() for path in sys.path],
+                        "path": _search_path(),
                         "program": sys.argv[0] if sys.argv else "",
                         "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
                         "segment_fds": core._session_descriptors() if store.anonymous else None,
@@ -190,6 +190,15 @@ def _explained(start: Callable[[], _T]) -> _T:
         return start()
     except OSError as error:
         raise limits.explain(error, "start the session") from error
+
+
+def _search_path() -> list[str]:
+    """Return where this program finds modules; an empty entry means the working folder, if it still exists."""
+    try:
+        here = [os.getcwd()]
+    except OSError:
+        here = []
+    return [folder for entry in sys.path for folder in ([entry] if entry else here)]
 
 
 def _open_spill_file(config: SessionConfig) -> int:
@@ -276,6 +285,7 @@ def _memory_of(file: str) -> int:
 def _forget_in_child() -> None:
     global _current
     _current = None
+    output.forget_in_child()
     core._session_forget()
 
 

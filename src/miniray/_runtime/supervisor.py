@@ -2,12 +2,14 @@
 #
 # Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
 #             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, pidfd and pipe of each worker. Three
-#                timeouts: a second after tables emptied, a second after a worker was refused by the system, and the
+#                timeouts: a second after tables emptied, a second after a worker could not be had, and the
 #                refresh time of the memory monitor while a worker has a task.
 #             V3 all it knows can be found again in shared memory or from the kernel: a new supervisor adopts the living
 #                workers.
 #             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits:
 #                then one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
+#             V5 when all workers wait for others, and no more can be had for _STUCK_SECONDS (worker_capacity, a limit
+#                of the system), the queued calls that need one fail with the reason: nobody waits for ever.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
 
@@ -34,6 +36,7 @@ _KIND_WORKER = 3  # process_table.hpp ProcessKind
 _NO_ROW, _NO_TASK = 0, 1  # what core._recover found of a process
 _TRIM_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_STUCK_SECONDS = 5.0
 _QUICK_DEATHS = 3  # workers that end before they took a row, in a row, until no more are started unasked
 _IDLE_DEATHS = (
     20  # the same for workers that end before they took one of the tasks that wait, while no task is finished
@@ -63,6 +66,8 @@ class Supervisor:
         self._memory = MemoryMonitor(config["memory"], self._pidfd_of)
         self._retry_at: float | None = None  # when to try again to start a worker that the system refused
         self._refusal_told = False
+        self._refused = ""  # why the system gives no more workers
+        self._stuck = (-1, 0.0)  # tasks finished, and since when nothing went on
         for fd in (config["socket_fd"], config["doorbell_fd"], config["spill_fd"]):
             if fd >= 0:
                 os.set_inheritable(fd, False)
@@ -99,10 +104,10 @@ class Supervisor:
                     core._recover(pid, UNKNOWN_END)
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
             self._socket.send(b"ready")
-        self._start_workers(self._config["pool_size"] - len(self._workers))
+        # A predecessor may have died after it heard the doorbell, and before it did what it was rung for; nobody rings
+        # twice. Of places in the spill file a batch is given back between two looks at the rest.
+        self._start_missing()
         self._memory.tend()
-        # A predecessor may have died after it heard that something is to be given back: nobody tells twice. Of places
-        # in the spill file a batch goes between two looks at the rest.
         discards_left = core._discard_places()
         # when to give memory back that came free, unless it is used again by then
         trim_at: float | None = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
@@ -244,7 +249,26 @@ class Supervisor:
                 self._quick_deaths, self._idle_deaths = 0, (0, 0)
             else:
                 missing = min(missing, 1) if needed and not tried else 0
+        self._refused = ""
         self._start_workers(min(missing, room))
+        if needed > 0 and starting <= 0 and (room <= 0 or self._refused):
+            self._see_if_stuck()
+
+    def _see_if_stuck(self) -> None:
+        """Fail the calls that wait for a worker that cannot be had, when nobody goes on either (V5)."""
+        now = time.monotonic()
+        self._retry_at = now + _RETRY_SECONDS
+        numbers = core._statistics()
+        goes_on = numbers["running"] or numbers["idle_workers"]
+        if goes_on or self._stuck[0] != numbers["finished"]:
+            self._stuck = (-1 if goes_on else numbers["finished"], now)
+        elif now - self._stuck[1] >= _STUCK_SECONDS:
+            self._stuck = (-1, now)
+            reason = self._refused or (
+                f"there are {len(self._workers)} workers, as many as there may be, and each runs a task that waits for "
+                "others in get() or wait(). Nest calls less deep, or allow more: init(worker_capacity=...)"
+            )
+            core._fail_stranded(0, 0, core._note_death(f"no worker can be started: {reason}"))
 
     def _start_workers(self, count: int) -> None:
         """Start workers; what the system refuses is told once and tried again later."""
@@ -253,11 +277,11 @@ class Supervisor:
                 self._start_worker()
             except OSError as error:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
+                self._refused = str(limits.explain(error, "start another worker").strerror)
                 if not self._refusal_told:
                     self._refusal_told = True
-                    refused = limits.explain(error, "start another worker")
                     _tell(
-                        f"{refused.strerror}. The session goes on with {len(self._workers)} workers and tries again "
+                        f"{self._refused}. The session goes on with {len(self._workers)} workers and tries again "
                         "every second"
                     )
                 return
