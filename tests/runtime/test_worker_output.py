@@ -76,9 +76,10 @@ def test_reader_that_stands_still_does_not_stop_tasks(start_program):
 
 def test_stopped_driver_does_not_stop_tasks(start_program, tmp_path):
     program = start_program(
-        f"done = {str(tmp_path / 'done')!r}\n"
+        f"begin, done = {str(tmp_path / 'begin')!r}, {str(tmp_path / 'done')!r}\n"
         "ray.init(num_cpus=1, object_store_memory=8 << 20)\n"
         "def flood():\n"
+        "    while not os.path.exists(begin): time.sleep(0.01)\n"
         "    for line in range(3000): print('x' * 100)\n"
         "    open(done, 'w').close()\n"
         "ref = ray.remote(flood).remote()\n"
@@ -88,6 +89,7 @@ def test_stopped_driver_does_not_stop_tasks(start_program, tmp_path):
     )
     program.wait_ready()
     program.process.send_signal(signal.SIGSTOP)
+    (tmp_path / "begin").touch()
     wait_until((tmp_path / "done").exists, "the task ends while nobody reads")
     program.process.send_signal(signal.SIGCONT)
     code, out, err = program.finish()
