@@ -77,6 +77,7 @@ def test_reader_that_stands_still_does_not_stop_tasks(start_program):
 def test_stopped_driver_does_not_stop_tasks(start_program, tmp_path):
     program = start_program(
         f"begin, done = {str(tmp_path / 'begin')!r}, {str(tmp_path / 'done')!r}\n"
+        "import select\n"
         "ray.init(num_cpus=1, object_store_memory=8 << 20)\n"
         "def flood():\n"
         "    while not os.path.exists(begin): time.sleep(0.01)\n"
@@ -85,7 +86,10 @@ def test_stopped_driver_does_not_stop_tasks(start_program, tmp_path):
         "ref = ray.remote(flood).remote()\n"
         "ready()\n"
         "ray.get(ref)\n"
-        "ray.get(ray.remote(lambda: print('heard again')).remote())\n"
+        "def speak():\n"
+        "    select.select([], [1], [])  # until the driver has made room\n"
+        "    print('heard again')\n"
+        "ray.get(ray.remote(speak).remote())\n"
     )
     program.wait_ready()
     program.process.send_signal(signal.SIGSTOP)
