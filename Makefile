@@ -11,6 +11,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
+FAULTS_ARGS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -34,6 +35,7 @@ help:
 	@echo 'make demo             run examples/source_census.py'
 	@echo 'make test             C++ tests, then tests/ with pytest (PYTEST_ARGS="-k name --run-slow")'
 	@echo 'make bench            python -m benchmarks (BENCH_ARGS=...)'
+	@echo 'make faults           every fault at every pass of a program, an hour (FAULTS_ARGS="--most 4 --only spill.")'
 	@echo 'make soak             hours of random work and kills (SOAK_ARGS="--minutes 15 --seed 1")'
 	@echo 'make conformance-ray  tests/conformance on a real Ray $(RAY_VERSION)'
 	@echo 'make lint types       ruff, clang-format, clang-tidy, layers; mypy'
@@ -84,7 +86,7 @@ wheel: $(STAMPS)/wheel
 
 # ------------------------------------------------------------------------------------------------------------------------ use
 
-.PHONY: demo test test-cpp test-python bench soak conformance-ray
+.PHONY: demo test test-cpp test-python bench soak faults conformance-ray
 demo: install
 	$(BIN)/python examples/source_census.py
 
@@ -114,6 +116,11 @@ bench: install
 
 soak: install
 	$(BIN)/python tests/stress/soak.py $(SOAK_ARGS)
+
+faults: install cpp-build
+	@rm -rf $(CPP_BUILD)/site
+	@cmake --install $(CPP_BUILD) --component python > /dev/null
+	MINIRAY_FAULTS_SITE=$(abspath $(CPP_BUILD)/site) $(BIN)/python tests/faults/every_pass.py $(FAULTS_ARGS)
 
 # The same test bodies on a real Ray, in an environment of their own.
 $(RAY_VENV)/bin/python: | $(BIN)/python

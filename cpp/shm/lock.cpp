@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "debug/fault_point.hpp"
+#include "platform/fault_point.hpp"
 #include "platform/platform.hpp"
 
 namespace miniray::shm {

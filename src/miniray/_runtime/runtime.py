@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
 from miniray._runtime import limits, output
+from miniray._runtime.fault_points import fault_point
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
@@ -117,11 +118,13 @@ class Runtime:
                 os.close(spill_fd)
             raise
         self._doorbell_fd = -1
+        fault_point("session.created")
         try:
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
+            fault_point("session.doorbell")
             self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             core._set_doorbell(self._doorbell_fd)
             self._monitor = Monitor(
@@ -147,6 +150,7 @@ class Runtime:
             if isinstance(error, OSError):
                 raise limits.explain(error, "start the session") from error
             raise
+        fault_point("session.started")
 
     @property
     def store_address(self) -> str:
@@ -161,8 +165,11 @@ class Runtime:
 
     def stop(self) -> None:
         """End all processes of the session and remove its segments; blocks until they are gone."""
+        fault_point("session.stopping")
         self._monitor.stop()
+        fault_point("session.processes_ended")
         core._session_close()
+        fault_point("session.closed")
         core._session_unlink(self.name)
         os.close(self._doorbell_fd)
         output.forget_all()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from miniray import _miniray_core as core
 from miniray._runtime import output
 from miniray._runtime.error_capture import make_task_error
+from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._task_error import safe_text
 from miniray.exceptions import TaskCancelledError
 
@@ -74,8 +75,11 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     output.redirect_worker_streams(stdout_fd, stderr_fd)
+    fault_point("worker.unwatched")
     core._watch_process(config["driver_pid"], config["name"])
+    fault_point("worker.watched")
     core._session_adopt_after_fork()
+    fault_point("worker.adopted")
     core._set_life(life_fd)
     core._set_doorbell(config["doorbell_fd"])
     faulthandler.enable(file=2)
@@ -99,6 +103,8 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
 
 def main(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
     """Run, then end this process without the clean-up that belongs to the supervisor it was forked from."""
+    enter_role("worker")
+    fault_point("worker.born")
     code = 1
     try:
         code = run(config, stdout_fd, stderr_fd, life_fd)
