@@ -185,10 +185,13 @@ int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_byte
 
 int discard_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
   if (!is_same_file(file)) return -EBADF;
-  const int result = MINIRAY_SYSTEM_CALL(
-      "system.punch_hole",
-      fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(size_bytes)));
-  return result == 0 ? 0 : -errno;
+  for (;;) {  // a signal interrupts it; what is done by then is done
+    const int result =
+        MINIRAY_SYSTEM_CALL("system.punch_hole", fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                           static_cast<off_t>(offset), static_cast<off_t>(size_bytes)));
+    if (result == 0) return 0;
+    if (errno != EINTR) return -errno;
+  }
 }
 
 std::uint64_t file_system_free_bytes(Descriptor file) noexcept {
