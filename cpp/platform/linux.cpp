@@ -65,31 +65,50 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept {
   syscall(SYS_futex, word, FUTEX_WAKE, how_many, nullptr, nullptr, 0);
 }
 
-std::uint64_t process_start_time(ProcessNumber process) noexcept {
-  // Field 22 of /proc/<pid>/stat; the second field (the name) may hold spaces
-  // and parentheses, so count from the last ')'.
+namespace {
+
+// /proc/<pid>/stat from the end of the program's name on, which may hold spaces and parentheses: ") S 1 ...", the third field and those
+// behind it. nullptr when there is no such process.
+const char* read_status(ProcessNumber process, char (&text)[1024]) noexcept {
   char path[32] = "/proc/";
   char digits[12];
   int count = 0;
   for (ProcessNumber rest = process; rest > 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
-  if (count == 0) return 0;
+  if (count == 0) return nullptr;
   char* end = path + 6;
   while (count > 0) *end++ = digits[--count];
   memcpy(end, "/stat", 6);
   const int file = MINIRAY_SYSTEM_CALL("system.open_status", open(path, O_RDONLY | O_CLOEXEC));
-  if (file < 0) return 0;
-  char text[1024];
+  if (file < 0) return nullptr;
   const ssize_t length = read(file, text, sizeof(text) - 1);
   close(file);
-  if (length <= 0) return 0;
+  if (length <= 0) return nullptr;
   text[length] = '\0';
-  const char* position = strrchr(text, ')');
-  if (position == nullptr) return 0;
-  for (int field = 2; field < 22; ++field) {
-    position = strchr(position + 1, ' ');
-    if (position == nullptr) return 0;
-  }
-  return strtoull(position + 1, nullptr, 10);
+  return strrchr(text, ')');
+}
+
+}  // namespace
+
+std::uint64_t process_start_time(ProcessNumber process) noexcept {
+  char text[1024];
+  const char* position = read_status(process, text);
+  for (int field = 2; position != nullptr && field < 22; ++field) position = strchr(position + 1, ' ');
+  return position == nullptr ? 0 : strtoull(position + 1, nullptr, 10);
+}
+
+RunState run_state(ProcessNumber process) noexcept {
+  char text[1024];
+  const char* position = read_status(process, text);
+  if (position == nullptr || position[1] != ' ') return RunState::kOther;
+  if (position[2] == 'T') return RunState::kStopped;
+  return position[2] == 't' ? RunState::kTraced : RunState::kOther;
+}
+
+void end_process(ProcessNumber process, std::uint64_t start_time) noexcept {
+  const Descriptor file = open_process(process);
+  if (file < 0) return;
+  if (start_time != 0 && process_start_time(process) == start_time) syscall(SYS_pidfd_send_signal, file, SIGKILL, nullptr, 0);
+  close(file);
 }
 
 Descriptor open_process(ProcessNumber process) noexcept {

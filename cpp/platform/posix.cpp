@@ -27,6 +27,11 @@ ProcessNumber current_process() noexcept { return static_cast<ProcessNumber>(get
 
 void exit_immediately(int code) noexcept { _exit(code); }
 
+void tell_user(const char* text, std::size_t length) noexcept {
+  while (write(STDERR_FILENO, text, length) < 0 && errno == EINTR) {
+  }
+}
+
 void block_all_signals() noexcept {
   sigset_t all;
   sigfillset(&all);

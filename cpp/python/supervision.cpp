@@ -173,6 +173,14 @@ PyObject* life_of(PyObject*, PyObject* number) {
   return PyLong_FromLong(-1);
 }
 
+// _set_stop_limit(milliseconds): how long a stopped worker may keep others waiting for the lock; 0 for ever.
+PyObject* set_stop_limit(PyObject*, PyObject* count) {
+  const unsigned long value = PyLong_AsUnsignedLong(count);
+  if (PyErr_Occurred() != nullptr || !require_session()) return nullptr;
+  session->domain.lock.block().stop_limit_ms.store_relaxed(static_cast<std::uint32_t>(value));
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
     {"_set_life", set_life, METH_O, nullptr},
     {"_life_of", life_of, METH_O, nullptr},
@@ -184,6 +192,7 @@ PyMethodDef methods[] = {
     {"_running_tasks", running_tasks, METH_NOARGS, nullptr},
     {"_let_memory_watch_sleep", let_memory_watch_sleep, METH_NOARGS, nullptr},
     {"_set_memory_retries", set_memory_retries, METH_O, nullptr},
+    {"_set_stop_limit", set_stop_limit, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

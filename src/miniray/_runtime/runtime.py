@@ -51,6 +51,7 @@ class SessionConfig:
         memory_threshold: Share of the memory from which on workers are ended.
         memory_refresh_s: Seconds between two looks at the memory while tasks run; 0: never.
         memory_retries: How often a task that was ended for memory is tried again; None: without a limit.
+        stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
     """
 
     pool_size: int
@@ -67,6 +68,7 @@ class SessionConfig:
     record_call_sites: bool = False
     memory_threshold: float = 0.95
     memory_refresh_s: float = 0.25
+    stop_limit_s: float = 30.0
     memory_retries: int | None = None
 
 
@@ -124,6 +126,7 @@ class Runtime:
                 core._session_spill_file(spill_fd)  # which closes it
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
+            core._set_stop_limit(round(config.stop_limit_s * 1000))
             fault_point("session.doorbell")
             self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             core._set_doorbell(self._doorbell_fd)
