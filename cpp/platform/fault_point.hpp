@@ -56,6 +56,7 @@ inline constexpr FaultPointFacts kFaultPoints[] = {
     {"worker.unwatched", ""},
     {"worker.watched", ""},
     {"worker.adopted", ""},
+    {"worker.accepted", ""},
     // The core.
     {"lock.stolen", ""},
     {"transaction.before_commit", ""},

@@ -327,8 +327,13 @@ PyObject* watch_process(PyObject*, PyObject* args) {
   int pid = 0;
   const char* name = nullptr;
   if (!PyArg_ParseTuple(args, "is", &pid, &name)) return nullptr;
+  const std::uint64_t start_time = session == nullptr ? 0 : session->domain.header().creator_start_time.load_acquire();
   const platform::Descriptor process = platform::open_process(pid);
-  if (process < 0) platform::exit_immediately(1);  // gone already
+  if (platform::process_is_dead(pid, start_time)) {  // gone already, perhaps with the supervisor: nobody else clears up
+    Domain::unlink(control_name(name).c_str(), heap_name(name).c_str());
+    platform::exit_immediately(1);
+  }
+  if (process < 0) platform::exit_immediately(1);
   try {
     std::thread([process, control = control_name(name), heap = heap_name(name)] {
       platform::block_all_signals();

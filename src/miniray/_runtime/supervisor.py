@@ -260,12 +260,13 @@ class Supervisor:
                 opened.callback(os.close, write_fd)
             (out_read, out_write), (err_read, err_write), (life_read, life_write) = pipes
             fault_point("supervisor.fork")
+            parent = os.getpid()
             pid = os.fork()
             if pid == 0:
                 for fd in (out_read, err_read, life_read, self._driver_fd, *self._by_fd):
                     os.close(fd)
                 self._socket.close()
-                worker_main.main(self._config, out_write, err_write, life_write)
+                worker_main.main(self._config, parent, out_write, err_write, life_write)
             fault_point("supervisor.forked")
             try:
                 self._watch(pid, os.dup(life_read), is_child=True)

@@ -63,11 +63,12 @@ def _flush_output() -> None:
     sys.stderr.flush()
 
 
-def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
+def run(config: dict[str, Any], parent: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
     """Run tasks until told to leave; return the exit code.
 
     Args:
         config: The session, as the supervisor got it.
+        parent: The supervisor.
         stdout_fd: Pipe to the driver for standard output.
         stderr_fd: Pipe to the driver for standard error.
         life_fd: Pipe to the supervisor, which closes when this process ends or calls exec; nothing is written.
@@ -81,6 +82,10 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     core._session_adopt_after_fork()
     fault_point("worker.adopted")
     core._set_life(life_fd)
+    if os.getppid() != parent:  # another supervisor may have looked for workers before this one had its row
+        core._session_close()
+        return 1
+    fault_point("worker.accepted")
     core._set_doorbell(config["doorbell_fd"])
     faulthandler.enable(file=2)
     os.register_at_fork(after_in_child=core._session_forget)
@@ -101,13 +106,13 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     return code
 
 
-def main(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
+def main(config: dict[str, Any], parent: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
     """Run, then end this process without the clean-up that belongs to the supervisor it was forked from."""
     enter_role("worker")
     fault_point("worker.born")
     code = 1
     try:
-        code = run(config, stdout_fd, stderr_fd, life_fd)
+        code = run(config, parent, stdout_fd, stderr_fd, life_fd)
     except BaseException:  # before the first task: the error of the calls that wait quotes it
         traceback.print_exc()
         _flush_output()
