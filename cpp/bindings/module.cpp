@@ -9,6 +9,7 @@
 #include "python/caller.hpp"
 #include "python/codec.hpp"
 #include "python/executor.hpp"
+#include "python/fault_functions.hpp"
 #include "python/object_ref.hpp"
 #include "python/objects.hpp"
 #include "python/observer.hpp"
@@ -27,7 +28,7 @@ NB_MODULE(_miniray_core, module) {
   namespace python = miniray::python;
   for (const auto add : {python::add_object_ref_type, python::add_store_memory, python::add_caller_type,
                          python::add_object_functions, python::add_executor_functions, python::add_session_functions,
-                         python::add_supervision_functions, python::add_observer_functions}) {
+                         python::add_supervision_functions, python::add_observer_functions, python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

@@ -42,11 +42,16 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 // A descriptor that becomes readable when the process has ended (pidfd on
 // Linux), close-on-exec, or -errno.
 [[nodiscard]] Descriptor open_process(ProcessNumber process) noexcept;
+enum class RunState { kOther, kStopped, kTraced };  // by SIGSTOP and its like; by a debugger
+[[nodiscard]] RunState run_state(ProcessNumber process) noexcept;
+// Kills exactly this process: not another one that has its number by now, and nobody when in doubt.
+void end_process(ProcessNumber process, std::uint64_t start_time) noexcept;
 // Blocks until the process behind an open_process() descriptor has ended. False: somebody closed the descriptor.
 [[nodiscard]] bool wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;
-void block_all_signals() noexcept;       // for this thread
-void yield_to_other_threads() noexcept;  // this thread, from now on: the lowest priority
+void tell_user(const char* text, std::size_t length) noexcept;  // on standard error, at once
+void block_all_signals() noexcept;                              // for this thread
+void yield_to_other_threads() noexcept;                         // this thread, from now on: the lowest priority
 [[nodiscard]] std::uint32_t user_number() noexcept;
 [[nodiscard]] std::uint64_t process_namespace() noexcept;  // 0 when unknown
 [[nodiscard]] std::uint64_t time_namespace() noexcept;     // the same

@@ -6,7 +6,6 @@
 #include <thread>
 #include <utility>
 
-#include "debug/fault_point.hpp"
 #include "python/call_site.hpp"
 #include "python/domain_errors.hpp"
 #include "python/object_ref.hpp"
@@ -77,12 +76,10 @@ PyObject* session_create(PyObject*, PyObject* args) {
 }
 
 // What a process does that has attached. `name` is for the error.
-PyObject* finish_attach(std::unique_ptr<Session> fresh, const runtime::DomainFailure& failure, const char* name,
-                        runtime::ProcessKind kind) {
+PyObject* finish_attach(std::unique_ptr<Session> fresh, const runtime::DomainFailure& failure, const char* name) {
   if (failure) return raise_domain_failure(failure, name);
   session = fresh.release();
   finish_set_up();
-  if (kind == runtime::ProcessKind::kSupervisor) MINIRAY_FAULT_ROLE("supervisor");
   Py_RETURN_NONE;
 }
 
@@ -96,7 +93,7 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   const auto failure =
       fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
   fresh->name = name;
-  return finish_attach(std::move(fresh), failure, control_name(name).c_str(), kind_of(kind));
+  return finish_attach(std::move(fresh), failure, control_name(name).c_str());
 }
 
 // _session_attach_descriptors(name, control, heap, kind): of an anonymous session, inherited; they stay the caller's to close.
@@ -110,7 +107,7 @@ PyObject* session_attach_descriptors(PyObject*, PyObject* args) {
   auto fresh = std::make_unique<Session>();
   fresh->name = name;
   const auto failure = fresh->domain.attach_descriptors(control, heap, runtime::DomainUsage::kSession, kind_of(kind));
-  return finish_attach(std::move(fresh), failure, "the session of the parent process", kind_of(kind));
+  return finish_attach(std::move(fresh), failure, "the session of the parent process");
 }
 
 // _session_descriptors(): (control, heap), to be inherited by a process that attaches by them. They stay the session's.

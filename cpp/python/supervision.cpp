@@ -189,8 +189,13 @@ PyObject* watch_process(PyObject*, PyObject* args) {
   int pid = 0;
   const char* name = nullptr;
   if (!PyArg_ParseTuple(args, "is", &pid, &name)) return nullptr;
+  const std::uint64_t start_time = session == nullptr ? 0 : session->domain.header().creator_start_time.load_acquire();
   const platform::Descriptor process = platform::open_process(pid);
-  if (process < 0) platform::exit_immediately(1);  // gone already
+  if (platform::process_is_dead(pid, start_time)) {  // gone already, perhaps with the supervisor: nobody else clears up
+    Domain::unlink(control_name(name).c_str(), heap_name(name).c_str());
+    platform::exit_immediately(1);
+  }
+  if (process < 0) platform::exit_immediately(1);
   try {
     std::thread([process, control = control_name(name), heap = heap_name(name)] {
       platform::block_all_signals();
@@ -214,6 +219,14 @@ PyObject* watch_process(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+// _set_stop_limit(milliseconds): how long a stopped worker may keep others waiting for the lock; 0 for ever.
+PyObject* set_stop_limit(PyObject*, PyObject* count) {
+  const unsigned long value = PyLong_AsUnsignedLong(count);
+  if (PyErr_Occurred() != nullptr || !require_session()) return nullptr;
+  session->domain.lock.block().stop_limit_ms.store_relaxed(static_cast<std::uint32_t>(value));
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
     {"_watch_process", watch_process, METH_VARARGS, nullptr},
     {"_set_life", set_life, METH_O, nullptr},
@@ -226,6 +239,7 @@ PyMethodDef methods[] = {
     {"_running_tasks", running_tasks, METH_NOARGS, nullptr},
     {"_let_memory_watch_sleep", let_memory_watch_sleep, METH_NOARGS, nullptr},
     {"_set_memory_retries", set_memory_retries, METH_O, nullptr},
+    {"_set_stop_limit", set_stop_limit, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -276,8 +276,14 @@ DomainFailure Domain::open_to_look(const char* control_name, const char* heap_na
   DomainFailure failure = open(control_name, files.control, facts);
   if (!failure) {
     const std::unique_ptr<ControlHeader> found(new (std::nothrow) ControlHeader);
-    const bool whole = found != nullptr && platform::read_file(files.control, 0, found.get(), sizeof(*found)) == sizeof(*found);
-    failure = whole ? judge_header(*found, usage, facts.size_bytes, joined) : DomainFailure{DomainError::kCorrupt};
+    const std::int64_t read = found == nullptr ? -12 : platform::read_file(files.control, 0, found.get(), sizeof(*found));
+    if (read < 0) {
+      failure = system_failure(static_cast<int>(read));
+    } else if (read == sizeof(*found)) {
+      failure = judge_header(*found, usage, facts.size_bytes, joined);
+    } else {
+      failure.error = DomainError::kCorrupt;
+    }
   }
   if (!failure) failure = open(heap_name, files.heap, facts);
   if (!failure) return {};

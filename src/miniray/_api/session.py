@@ -136,6 +136,7 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 record_call_sites=options.record_call_sites,
                 memory_threshold=options.memory.threshold,
                 memory_refresh_s=options.memory.refresh_s,
+                stop_limit_s=options.stop_limit_s,
                 memory_retries=options.memory.retries,
             )
         )

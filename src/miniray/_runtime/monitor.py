@@ -24,6 +24,7 @@ from typing import Any
 from miniray import _miniray_core as core
 from miniray._runtime import huge_pages, limits, output
 from miniray._runtime.deputy import Deputy
+from miniray._runtime.fault_points import fault_point
 from miniray._runtime.output import OutputSource
 from miniray._runtime.worker_life import describe_end
 
@@ -116,8 +117,10 @@ class Monitor:
         return self._supervisor.pid
 
     def _start_supervisor(self) -> None:
+        fault_point("monitor.pipe")
         error_read, error_write = os.pipe()
         try:
+            fault_point("monitor.socketpair")
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError:
             os.close(error_read)
@@ -128,6 +131,7 @@ class Monitor:
         inherited = {"socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd, "spill_fd": self._spill_fd}
         fds = [*inherited.values(), *(self._config["segment_fds"] or ())]
         try:
+            fault_point("monitor.spawn")
             self._supervisor = subprocess.Popen(
                 [
                     sys.executable,
@@ -141,6 +145,7 @@ class Monitor:
                 pass_fds=[fd for fd in fds if fd >= 0],
                 start_new_session=True,
             )
+            fault_point("monitor.spawned")
         except OSError:
             ours.close()
             os.close(error_read)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from miniray import _miniray_core as core
 from miniray._runtime import limits, output
+from miniray._runtime.fault_points import fault_point
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
@@ -54,6 +55,7 @@ class SessionConfig:
         memory_threshold: Share of the memory from which on workers are ended.
         memory_refresh_s: Seconds between two looks at the memory while tasks run; 0: never.
         memory_retries: How often a task that was ended for memory is tried again; None: without a limit.
+        stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
     """
 
     pool_size: int
@@ -70,6 +72,7 @@ class SessionConfig:
     record_call_sites: bool = False
     memory_threshold: float = 0.95
     memory_refresh_s: float = 0.25
+    stop_limit_s: float = 30.0
     memory_retries: int | None = None
 
 
@@ -122,13 +125,16 @@ class Runtime:
                 config.record_call_sites,
             )
             is_created = True
+            fault_point("session.created")
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
+            core._set_stop_limit(round(config.stop_limit_s * 1000))
             core._set_doorbell(self._doorbell_fd)
 
         try:
+            fault_point("session.doorbell")
             self._doorbell_fd = _explained(lambda: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
             if store.anonymous:
                 create()
@@ -163,6 +169,7 @@ class Runtime:
             if self._doorbell_fd >= 0:
                 os.close(self._doorbell_fd)
             raise
+        fault_point("session.started")
 
     @property
     def store_address(self) -> str:
@@ -177,8 +184,11 @@ class Runtime:
 
     def stop(self) -> None:
         """End all processes of the session and remove its segments; blocks until they are gone."""
+        fault_point("session.stopping")
         self._monitor.stop()
+        fault_point("session.processes_ended")
         core._session_close()
+        fault_point("session.closed")
         core._session_unlink(self.name)
         os.close(self._doorbell_fd)
         output.forget_all()

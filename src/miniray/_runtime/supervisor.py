@@ -28,6 +28,7 @@ from typing import Any
 
 from miniray import _miniray_core as core
 from miniray._runtime import huge_pages, limits, worker_main
+from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
@@ -71,6 +72,7 @@ class Supervisor:
         for fd in (config["socket_fd"], config["doorbell_fd"], config["spill_fd"]):
             if fd >= 0:
                 os.set_inheritable(fd, False)
+        fault_point("supervisor.driver_pidfd")
         self._driver_fd = os.pidfd_open(config["driver_pid"])  # first: a driver that is gone is no other failure
         if config["waits"] and not self._is_told_to_begin():
             raise ProcessLookupError("the driver went before there was a session")
@@ -82,6 +84,7 @@ class Supervisor:
             core._session_attach_descriptors(config["name"], control_fd, heap_fd, "supervisor")
             for fd in segment_fds:
                 os.close(fd)
+        fault_point("supervisor.attached")
         if config["spill_fd"] >= 0:
             core._session_spill_file(config["spill_fd"])
         for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
@@ -102,6 +105,7 @@ class Supervisor:
                     self._adopt(pid, core._life_of(pid))
                 except ProcessLookupError:  # it ended just now
                     core._recover(pid, UNKNOWN_END)
+        fault_point("supervisor.ready")
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
             self._socket.send(b"ready")
         # A predecessor may have died after it heard the doorbell, and before it did what it was rung for; nobody rings
@@ -152,6 +156,7 @@ class Supervisor:
     def _watch(self, pid: int, life_fd: int, is_child: bool) -> Worker:
         self._started += 1
         try:
+            fault_point("supervisor.pidfd")
             worker = Worker(pid, os.pidfd_open(pid), life_fd, is_child, self._started)
         except OSError:
             if life_fd >= 0:
@@ -195,7 +200,10 @@ class Supervisor:
                 "the kernel killed it for memory (its counter of such kills has risen). Use less memory per task, run "
                 "fewer at a time (num_cpus, or memory= in the decorator), or give the program more"
             )
-        self._count_death(worker, status, core._recover(worker.pid, status, cause, note))
+        fault_point("supervisor.burying")
+        found = core._recover(worker.pid, status, cause, note)
+        fault_point("supervisor.buried")
+        self._count_death(worker, status, found)
 
     def _count_death(self, worker: Worker, status: int, found: int) -> None:
         """See whether workers end one after the other without doing anything; ``found``: see ``_recover``."""
@@ -290,11 +298,13 @@ class Supervisor:
         with contextlib.ExitStack() as opened:
             pipes = []
             for _ in range(3):
+                fault_point("supervisor.pipe")
                 read_fd, write_fd = os.pipe()
                 pipes.append((read_fd, write_fd))
                 opened.callback(os.close, read_fd)
                 opened.callback(os.close, write_fd)
             (out_read, out_write), (err_read, err_write), (life_read, life_write) = pipes
+            fault_point("supervisor.fork")
             supervisor_pid = os.getpid()
             pid = os.fork()
             if pid == 0:
@@ -302,6 +312,7 @@ class Supervisor:
                     os.close(fd)
                 self._socket.close()
                 worker_main.main(self._config, supervisor_pid, out_write, err_write, life_write)
+            fault_point("supervisor.forked")
             try:
                 self._watch(pid, os.dup(life_read), is_child=True)
             except OSError:
@@ -309,10 +320,12 @@ class Supervisor:
                 core._recover(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                 raise
             with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
+                fault_point("supervisor.send_output")
                 socket.send_fds(self._socket, [str(pid).encode()], [out_read, err_read])
 
     def end(self) -> None:
         """Kill the workers, wait for their ends, remove the segments."""
+        fault_point("supervisor.ending")
         for worker in self._workers.values():
             worker.kill()
         for worker in self._workers.values():
@@ -320,6 +333,7 @@ class Supervisor:
             if worker.is_child:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(worker.pid, 0)
+        fault_point("supervisor.unlinking")
         core._session_unlink(self._config["name"])
 
 
@@ -332,6 +346,8 @@ def _tell(text: str) -> None:
 
 def main(argument: str) -> None:
     """Run the supervisor with the configuration in ``argument`` (JSON)."""
+    enter_role("supervisor")
+    fault_point("supervisor.born")
     config = json.loads(argument)
     huge_pages.restore_environment(config["tunables"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
