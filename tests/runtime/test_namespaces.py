@@ -137,7 +137,7 @@ victim = subprocess.Popen([sys.executable, "-c",
     "from miniray import _miniray_core as core\\n"
     "store = core.ObjectStore(create=False, name='again')\\n"
     "while True: store.put(b'x', core.ObjectRef())\\n"
-], env={**os.environ, "MINIRAY_CRASH_AT": "transaction.before_commit:9"})
+], env={**os.environ, "MINIRAY_FAULT": "transaction.before_commit:9=kill"})
 assert victim.wait() == -9
 for _ in range(100):
     with open("/proc/sys/kernel/ns_last_pid", "w") as last: last.write(str(victim.pid - 1))
