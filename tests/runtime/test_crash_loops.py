@@ -80,7 +80,7 @@ def test_remaining_workers_serve(start):
         "ray.init(num_cpus=2)\n"
         "hold = ray.remote(lambda: (open(folder / 'held', 'w').write(str(os.getpid())), time.sleep(600)))\n"
         "end = ray.remote(max_retries=0)(lambda: os._exit(1))\n"
-        "ray.get([f.remote() for _ in range(9)])\n"
+        "while core._statistics()['workers'] < 2: time.sleep(0.001)\n"
         "(folder / 'broken').touch()\n"
         "for _ in range(1): ray.wait([end.remote()])\n"
         "print({ray.get(f.remote()) for _ in range(9)} != set())\n"

@@ -38,6 +38,7 @@ import miniray as ray
 from miniray import _miniray_core as core
 
 SLOW_SECONDS = 15  # a step that takes longer is told about
+STUCK_SECONDS = 1800  # without a look at the steps
 
 
 SUPERVISOR, WORKER = 2, 3  # process_table.hpp ProcessKind
@@ -125,12 +126,15 @@ class Run:
             self.counts.update({name: self.chaos.counts[name] - self.counts[name] for name in COUNTED})
 
     def _watch(self) -> None:
-        told = self.started
+        told = looked = self.started
         while any(thread.is_alive() for thread in self.threads):
-            faulthandler.dump_traceback_later(4 * LOST_SECONDS, exit=True)
+            faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
             must_be_valid(self.counts)
             self.counts.longest("spilled_bytes", core._statistics()["spilled_bytes"])
+            paused, looked = time.monotonic() - looked > SLOW_SECONDS, time.monotonic()
             for caller, thread in zip(self.callers, self.threads, strict=True):
+                if paused:  # all of us were stopped, or the machine
+                    caller.began_at = looked
                 waited = time.monotonic() - caller.began_at
                 if thread.is_alive() and waited > SLOW_SECONDS:
                     where = f"{caller.doing}, step {caller.step_number}, takes {waited:.0f} s"
@@ -177,7 +181,7 @@ class Run:
 
 def soak(options: argparse.Namespace, spill_folder: str, folder: str) -> Counts:
     """Start a session, run, and see that everything is as it was."""
-    faulthandler.dump_traceback_later(4 * LOST_SECONDS, exit=True)  # a thread, which is counted
+    faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)  # a thread, which is counted
     context = ray.init(
         num_cpus=options.workers,
         object_store_memory=options.store_megabytes * MEGABYTE,
@@ -192,7 +196,7 @@ def soak(options: argparse.Namespace, spill_folder: str, folder: str) -> Counts:
     print(f"plan: {run.plan()}", flush=True)
     counts, path, tickets = run.counts, run.ledger_path, max(caller.next_ticket for caller in run.callers)
     del run
-    faulthandler.dump_traceback_later(4 * LOST_SECONDS, exit=True)
+    faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
     wait_for(lambda: state()["tasks"] == 0, state)
     renew_workers(options.workers)
     wait_for(lambda: state() == before, lambda: f"everything comes back: {before} {state()}")
