@@ -7,6 +7,8 @@
 //             P3 cells belong to the scheduler and the store, under the lock.
 // Wake words  a process sleeps on its own `wake` word. [W1] ring(): add to wake, then read sleeping -> sleeper: set sleeping,
 //             then compare wake; all sequentially consistent, so one of the two sees the other.
+// Stop        a process that is stopped with the lock in its hand is told of, once; after the limit a worker or a supervisor is killed
+//             (another takes its place), anybody else is waited for: nobody takes the lock from a living process.
 // Crash       a row whose process is dead is found by whoever looks (holder_is_dead) and freed by recovery/dead_process.cpp.
 #pragma once
 
@@ -104,11 +106,15 @@ class ProcessTable final : public shm::HolderProbe {
   [[nodiscard]] bool is_current(ProcessId process) const noexcept;  // this generation, live or dying
   [[nodiscard]] bool is_dead(Index slot) noexcept;                  // occupied by a process that is proved dead
 
+  // Kills the process of that row, whatever it does; nobody when it has gone and its number is another's by now.
+  void end(Index slot) noexcept { platform::end_process(identity(slot).number, entries_[slot].start_time.load_acquire()); }
+
   void ring(Index slot) noexcept;
   void ring_all() noexcept;
 
   bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept override;
   void after_repair() noexcept override { ring_all(); }
+  void holder_stalls(const shm::Stall& stall, shm::LockBlock& block) noexcept override;
 
  private:
   ProcessTableHeader* header_ = nullptr;

@@ -37,9 +37,12 @@ PyObject* kill_actor(PyObject*, PyObject* args) {
   {
     Transaction transaction(domain.lock);
     if (const Index actor = find_actor(key); actor != shm::kNone) {
-      host = domain.scheduler.kill_actor(transaction, actor, restart != 0, wakes);
-      // Under the lock: the row is freed, and the number used again, only by who holds it.
-      if (host > 0) platform::kill_process(host);
+      const Index slot = domain.scheduler.kill_actor(transaction, actor, restart != 0, wakes);
+      // Under the lock: the row is freed, and given to another process, only by who holds it.
+      if (slot != shm::kNone) {
+        host = domain.processes.identity(slot).number;
+        domain.processes.end(slot);
+      }
     }
   }
   domain.perform(wakes);

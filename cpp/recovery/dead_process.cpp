@@ -2,7 +2,7 @@
 
 #include <initializer_list>
 
-#include "debug/fault_point.hpp"
+#include "platform/fault_point.hpp"
 
 namespace miniray::recovery {
 
@@ -37,12 +37,12 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
   (void)domain.heap.ensure_rows(4096);
   process::ProcessEntry& entry = domain.processes[dead.slot];
   for (bool more = true; more;) {
-    platform::ProcessNumber hosts[16];
+    Index hosts[16];
     Wakes wakes;
     Transaction transaction(domain.lock);
     const std::uint32_t found = domain.scheduler.orphan_actors(transaction, dead, hosts, 16, wakes);
     for (std::uint32_t i = 0; i < found; ++i) {
-      if (hosts[i] > 0) platform::kill_process(hosts[i]);
+      if (hosts[i] != shm::kNone) domain.processes.end(hosts[i]);
     }
     more = found != 0;
     transaction.close();

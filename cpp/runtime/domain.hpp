@@ -34,7 +34,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 5;
+inline constexpr std::uint32_t kLayoutVersion = 6;
 
 struct DomainConfig {
   std::uint32_t object_capacity = 1U << 20;
@@ -60,6 +60,7 @@ struct ControlHeader {
   shm::Atomic<std::int32_t> creator;  // process number
   std::uint32_t usage;                // what it was made for: DomainUsage
   char boot_id[40];
+  std::uint64_t time_namespace;  // the kernel tells start times of processes in it
   DomainConfig config;
   std::uint64_t lock_offset;
   process::ProcessTableHeader processes;
@@ -81,7 +82,7 @@ enum class DomainError {
   kForeign,         // another user's, or readable by others
   kWrongVersion,    // `found_version` tells
   kCorrupt,         // not a domain, another machine start, impossible sizes
-  kOtherNamespace,  // made in another process namespace
+  kOtherNamespace,  // made in another process or time namespace: nobody here can judge who lives there
   kNoProcessSlot,   // all rows of the process table are taken
   kSystem,          // `system_error` is -errno
 };

@@ -397,19 +397,19 @@ bool Scheduler::settle_dropped_handle(Transaction& transaction, Wakes& wakes) no
   return true;
 }
 
-platform::ProcessNumber Scheduler::kill_actor(Transaction& transaction, Index index, bool restart, Wakes& wakes) noexcept {
+Index Scheduler::kill_actor(Transaction& transaction, Index index, bool restart, Wakes& wakes) noexcept {
   ActorEntry& actor = actors[index];
-  if (actor.is_over()) return 0;
+  if (actor.is_over()) return kNone;
   if (actor.host.get() != 0) {
     if (!restart) mark_killed(transaction, actor);
-    return processes_->identity(ProcessId::unpack(actor.host.get()).slot).number;
+    return ProcessId::unpack(actor.host.get()).slot;
   }
   if (!restart) end_actor(transaction, index, {kActorEndFormat, ActorEnd::kKilled, {}, 0, 0, 0}, {}, wakes);
-  return 0;
+  return kNone;
 }
 
-std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creator, platform::ProcessNumber* hosts,
-                                       std::uint32_t room, Wakes& wakes) noexcept {
+std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creator, Index* hosts, std::uint32_t room,
+                                       Wakes& wakes) noexcept {
   const std::uint32_t state = (*processes_)[creator.slot].worker_state.get();
   if (state == as_word(WorkerState::kNoWorker) || state == as_word(WorkerState::kExiting)) return 0;
   finish_notifications(transaction, wakes);
@@ -426,11 +426,11 @@ std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creat
     if (transaction.room() < kRoom) return;  // the next step
     mark_killed(transaction, actor);
     transaction.set(actor.flags, actor.flags.get() | kOrphaned);
-    hosts[count++] = processes_->identity(ProcessId::unpack(actor.host.get()).slot).number;
+    hosts[count++] = ProcessId::unpack(actor.host.get()).slot;
   });
   if (count != 0 || found == kNone) return count;
   end_actor(transaction, found, {kActorEndFormat, ActorEnd::kCreatorDied, {}, 0, 0, 0}, {}, wakes);
-  hosts[0] = 0;
+  hosts[0] = kNone;
   return 1;
 }
 

@@ -156,12 +156,12 @@ class Scheduler {
   void repeat_call(Transaction& transaction, Index task) noexcept;  // it is to be tried again, before all others
   // Ends an actor: calls fail with the record, or with `error` for kInitFailed. Its host, if it lives, leaves the actor.
   void end_actor(Transaction& transaction, Index actor, ActorEndRecord record, ObjectKey error, Wakes& wakes) noexcept;
-  // kill(): ends an actor without a host; of another the process number of the host, which the caller kills.
-  [[nodiscard]] platform::ProcessNumber kill_actor(Transaction& transaction, Index actor, bool restart, Wakes& wakes) noexcept;
-  // Ends actors that a dead process made, unless it left in good order; some of them, so until it returns 0. hosts: processes that are
-  // to be killed in the same section; 0: none. Before recover_worker() of the dead process.
-  [[nodiscard]] std::uint32_t orphan_actors(Transaction& transaction, ProcessId creator, platform::ProcessNumber* hosts,
-                                            std::uint32_t room, Wakes& wakes) noexcept;
+  // kill(): ends an actor without a host; of another the row of its host, which the caller ends.
+  [[nodiscard]] Index kill_actor(Transaction& transaction, Index actor, bool restart, Wakes& wakes) noexcept;
+  // Ends actors that a dead process made, unless it left in good order; some of them, so until it returns 0. hosts: rows that are
+  // to be ended in the same section; kNone: none. Before recover_worker() of the dead process.
+  [[nodiscard]] std::uint32_t orphan_actors(Transaction& transaction, ProcessId creator, Index* hosts, std::uint32_t room,
+                                            Wakes& wakes) noexcept;
   // Acts on the first dropped handle; false when there is none.
   bool settle_dropped_handle(Transaction& transaction, Wakes& wakes) noexcept;
   void set_name(Transaction& transaction, Index actor, Index name) noexcept;

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "debug/fault_point.hpp"
+#include "platform/fault_point.hpp"
 #include "platform/platform.hpp"
 
 namespace miniray::shm {
@@ -11,6 +11,7 @@ namespace {
 constexpr int kSpins = 100;  // a few microseconds: longer than several critical sections
 constexpr std::int64_t kFirstTimeoutNs = 2'000'000;
 constexpr std::int64_t kLastTimeoutNs = 50'000'000;
+constexpr std::uint64_t kStallNs = 1'000'000'000;
 }  // namespace
 
 void Lock::acquire_slow() noexcept {
@@ -22,6 +23,7 @@ void Lock::acquire_slow() noexcept {
   }
   block_->contended_count.fetch_add_ordered(1);
   std::int64_t timeout_ns = kFirstTimeoutNs;
+  Stall stall;
   for (;;) {
     std::uint32_t found = 0;
     // A woken waiter keeps WAITERS set: others may sleep behind it.
@@ -36,11 +38,20 @@ void Lock::acquire_slow() noexcept {
       probe_->after_repair();
       return;
     }
+    watch_holder(found, timeout_ns, stall);
     timeout_ns = timeout_ns * 2 < kLastTimeoutNs ? timeout_ns * 2 : kLastTimeoutNs;
   }
 }
 
 void Lock::wake_one() noexcept { platform::wake_word(block_->word.address(), 1); }
+
+void Lock::watch_holder(std::uint32_t found, std::int64_t waited_ns, Stall& stall) noexcept {
+  const std::uint32_t holder = found & LockWord::kHolderMask;
+  const std::uint64_t section = block_->active.load_acquire();
+  if (holder != stall.holder || section != stall.section) stall = {holder, section, 0};
+  stall.waited_ns += static_cast<std::uint64_t>(waited_ns);
+  if (stall.waited_ns >= kStallNs && holder != holder_) probe_->holder_stalls(stall, *block_);
+}
 
 bool Lock::try_steal(std::uint32_t found) noexcept {
   const std::uint32_t owner = found & LockWord::kHolderMask;

@@ -12,7 +12,7 @@
 #include <atomic>
 
 #include "debug/check.hpp"
-#include "debug/fault_point.hpp"
+#include "platform/fault_point.hpp"
 #include "shm/lock.hpp"
 
 namespace miniray::shm {

@@ -67,6 +67,7 @@ struct HeapFixture final : miniray::shm::HolderProbe {
 
   bool holder_is_dead(std::uint32_t, std::uint32_t) noexcept override { return dead; }
   void after_repair() noexcept override {}
+  void holder_stalls(const miniray::shm::Stall&, miniray::shm::LockBlock&) noexcept override {}
 
   bool dead = false;
   miniray::platform::Descriptor control_file;
