@@ -115,6 +115,10 @@ PyObject* reduce(PyObject* self, PyObject*) {
                        static_cast<unsigned long long>(ref->id.low));
 }
 
+PyObject* await_ref(PyObject* self) { return PyObject_CallOneArg(hooks.awaiting, self); }
+PyObject* future(PyObject* self, PyObject*) { return PyObject_CallOneArg(hooks.future, self); }
+PyObject* as_future(PyObject* self, PyObject*) { return PyObject_CallOneArg(hooks.as_future, self); }
+
 PyObject* copy(PyObject* self, PyObject*) { return Py_NewRef(self); }
 
 PyObject* rebuild(PyObject*, PyObject* args) {
@@ -165,6 +169,8 @@ PyMethodDef methods[] = {
     {"from_binary", from_binary, METH_O | METH_CLASS, "The bare ref of 16 bytes."},
     {"nil", nil, METH_NOARGS | METH_CLASS, "The ref of the nil id."},
     {"size", size, METH_NOARGS | METH_CLASS, "Bytes of an id."},
+    {"future", future, METH_NOARGS, "A concurrent.futures.Future of its value. Cancelling that does not cancel the task."},
+    {"as_future", as_future, METH_NOARGS, "An asyncio.Future of its value, of the running loop."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "ObjectRef[int], for annotations."},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
     {"__copy__", copy, METH_NOARGS, nullptr},
@@ -181,6 +187,7 @@ PyType_Slot slots[] = {
     {Py_tp_hash, reinterpret_cast<void*>(hash)},
     {Py_tp_richcompare, reinterpret_cast<void*>(compare)},
     {Py_tp_methods, methods},
+    {Py_am_await, reinterpret_cast<void*>(await_ref)},
     {Py_tp_getset, properties},
     {Py_tp_members, members},
     {0, nullptr},

@@ -45,10 +45,14 @@ struct Hooks {
   PyObject* unpickle_error = nullptr;  // (exception) -> exception to raise in its place
   PyObject* actor_error = nullptr;     // (actor id, ActorEnd, pid, status, note, error of the constructor or None) -> exception
   PyObject* unread_error = nullptr;    // (exception): an error object goes that nobody here has read
+  PyObject* awaiting = nullptr;        // (ref) -> iterator that gives its value, as __await__ does
+  PyObject* future = nullptr;          // (ref) -> concurrent.futures.Future
+  PyObject* as_future = nullptr;       // (ref) -> asyncio.Future
 };
 
 struct Session {
   Domain domain;
+  runtime::StandingWait awaited{domain};
   std::uint64_t epoch = 0;
   std::uint32_t processors = 1;
   bool is_worker = false;

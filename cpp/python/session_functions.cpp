@@ -265,19 +265,19 @@ PyObject* find_shape(PyObject*, PyObject* args) {
 }
 
 PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"dumps_slow",     "loads",         "dumps",       "crash_error", "raise_error",
-                                "ray_error",      "timeout_error", "store_full",  "lost_error",  "auto_init",
-                                "unpickle_error", "unread_error",  "actor_error", nullptr};
+  static const char* names[] = {"dumps_slow",    "loads",      "dumps",      "crash_error", "raise_error",    "ray_error",
+                                "timeout_error", "store_full", "lost_error", "auto_init",   "unpickle_error", "unread_error",
+                                "actor_error",   "awaiting",   "future",     "as_future",   nullptr};
   Hooks fresh;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads,
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads,
                                    &fresh.dumps, &fresh.crash_error, &fresh.raise_error, &fresh.ray_error, &fresh.timeout_error,
                                    &fresh.store_full, &fresh.lost_error, &fresh.auto_init, &fresh.unpickle_error,
-                                   &fresh.unread_error, &fresh.actor_error)) {
+                                   &fresh.unread_error, &fresh.actor_error, &fresh.awaiting, &fresh.future, &fresh.as_future)) {
     return nullptr;
   }
-  for (PyObject* hook :
-       {fresh.dumps_slow, fresh.loads, fresh.dumps, fresh.crash_error, fresh.raise_error, fresh.ray_error, fresh.timeout_error,
-        fresh.store_full, fresh.lost_error, fresh.auto_init, fresh.unpickle_error, fresh.unread_error, fresh.actor_error}) {
+  for (PyObject* hook : {fresh.dumps_slow, fresh.loads, fresh.dumps, fresh.crash_error, fresh.raise_error, fresh.ray_error,
+                         fresh.timeout_error, fresh.store_full, fresh.lost_error, fresh.auto_init, fresh.unpickle_error,
+                         fresh.unread_error, fresh.actor_error, fresh.awaiting, fresh.future, fresh.as_future}) {
     Py_INCREF(hook);  // for ever: set once per process
   }
   hooks = fresh;

@@ -88,6 +88,40 @@ void ObjectWait::end() noexcept {
   group_ = kNone;
 }
 
+StandingWait::Added StandingWait::add(ObjectKey key) noexcept {
+  if (domain_.ensure_rows(0, 0, 1) != 0) return Added::kNoRoom;
+  Transaction transaction(domain_.lock);
+  if (!domain_.objects.is_current(key) || domain_.objects[key.slot].current_state() != ObjectState::kPending)
+    return Added::kSealed;
+  if (group_ == kNone) group_ = domain_.waits.create_standing_group(transaction, domain_.self());
+  if (group_ == kNone) return Added::kNoRoom;
+  return domain_.waits.add_to_group(transaction, domain_.objects, group_, key.slot) ? Added::kWaits : Added::kNoRoom;
+}
+
+std::size_t StandingWait::collect(Index* objects, std::size_t room) noexcept {
+  if (group_ == kNone || domain_.waits.groups[group_].first_done.get() == kNone) return 0;
+  Transaction transaction(domain_.lock);
+  return domain_.waits.collect(transaction, group_, objects, room);
+}
+
+void StandingWait::sleep(const std::atomic<bool>& ends) noexcept {
+  scheduler::WaitGroup& group = domain_.waits.groups[group_];
+  for (;;) {
+    const std::uint32_t wake = group.wake.load_ordered();  // [W4]
+    if (group.first_done.get() != kNone || ends.load()) return;
+    (void)platform::wait_on_word(group.wake.address(), wake, platform::kForever);
+  }
+}
+
+void StandingWait::end() noexcept {
+  if (group_ == kNone || !domain_.is_attached()) return;
+  for (bool more = true; more;) {
+    Transaction transaction(domain_.lock);
+    more = domain_.waits.end_group_step(transaction, domain_.objects, group_);
+  }
+  group_ = kNone;
+}
+
 namespace {
 
 // Waits on this process's wake word until `has_work()`, which is asked without the lock and counts when no section is half done.

@@ -33,6 +33,28 @@ class ObjectWait {
   Index group_ = kNone;
 };
 
+// What one process awaits without a thread of its own for each: objects come to it one by one, and are collected as they are sealed.
+class StandingWait {
+ public:
+  enum class Added { kWaits, kSealed, kNoRoom };
+  explicit StandingWait(Domain& domain) noexcept : domain_(domain) {}
+  StandingWait(const StandingWait&) = delete;
+  StandingWait& operator=(const StandingWait&) = delete;
+
+  // The process keeps the object until it is collected. kSealed: it is there, or gone, and will not be collected.
+  [[nodiscard]] Added add(ObjectKey key) noexcept;
+  // Up to `room` objects that were sealed since the last time.
+  [[nodiscard]] std::size_t collect(Index* objects, std::size_t room) noexcept;
+  // Until there is something to collect, or `ends` and a wake. After the first add().
+  void sleep(const std::atomic<bool>& ends) noexcept;
+  void end() noexcept;
+  [[nodiscard]] bool is_begun() const noexcept { return group_ != kNone; }
+
+ private:
+  Domain& domain_;
+  Index group_ = kNone;
+};
+
 enum class SpinFor { kResult, kLease };
 
 // Spins for up to `limit_ns` while `done()` is false and the machine has a processor to spare. An idle worker leaves one for whoever will

@@ -243,6 +243,14 @@ void Scheduler::finish_notifications(Transaction& transaction, Wakes& wakes) noe
     }
     const Index group = found.group.get();
     WaitGroup& waiting = waits_->groups[group];
+    if (waiting.stands.get() != 0) {
+      const Index first = waiting.first_done.get();
+      transaction.set(found.previous, object);
+      transaction.set(found.next, first);
+      transaction.set(waiting.first_done, node);
+      if (first == kNone) wakes.add_group(group);
+      continue;
+    }
     const std::uint32_t remaining = waiting.remaining.get();
     if (remaining == 0) continue;
     const std::uint32_t left = is_error && waiting.fail_fast.get() != 0 ? 0 : remaining - 1;

@@ -1,5 +1,7 @@
 #include "scheduler/wait_table.hpp"
 
+#include <algorithm>
+
 namespace miniray::scheduler {
 
 Index WaitTable::create_group(Transaction& transaction, ProcessId owner, bool fail_fast) noexcept {
@@ -10,7 +12,34 @@ Index WaitTable::create_group(Transaction& transaction, ProcessId owner, bool fa
   Transaction::init(entry.remaining, 0);
   Transaction::init(entry.fail_fast, fail_fast ? 1 : 0);
   Transaction::init(entry.first_node, kNone);
+  Transaction::init(entry.first_done, kNone);
+  Transaction::init(entry.stands, 0);
   return group;
+}
+
+Index WaitTable::create_standing_group(Transaction& transaction, ProcessId owner) noexcept {
+  const Index group = create_group(transaction, owner, false);
+  if (group != kNone) Transaction::init(groups[group].stands, 1);
+  return group;
+}
+
+std::size_t WaitTable::collect(Transaction& transaction, Index group, Index* objects, std::size_t room) noexcept {
+  WaitGroup& entry = groups[group];
+  std::size_t count = 0;
+  for (Index node = entry.first_done.get(); node != kNone && count < room && transaction.room() > 64;
+       node = entry.first_done.get()) {
+    WaitNode& found = nodes[node];
+    objects[count++] = found.previous.get();
+    transaction.set(entry.first_done, found.next.get());
+    const Index next = found.group_next.get();
+    const Index previous = found.group_previous.get();
+    if (next != kNone) transaction.set(nodes[next].group_previous, previous);
+    transaction.set(previous != kNone ? nodes[previous].group_next : entry.first_node, next);
+    transaction.set(found.group, kNone);
+    nodes.put(transaction, node);
+  }
+  std::reverse(objects, objects + count);
+  return count;
 }
 
 Index WaitTable::link(Transaction& transaction, ObjectTable& objects, Index object) noexcept {
@@ -33,7 +62,10 @@ bool WaitTable::add_to_group(Transaction& transaction, ObjectTable& objects, Ind
   if (node == kNone) return false;
   transaction.set(nodes[node].task, kNone);
   transaction.set(nodes[node].group, group);
-  Transaction::init(nodes[node].group_next, groups[group].first_node.get());
+  const Index head = groups[group].first_node.get();
+  Transaction::init(nodes[node].group_next, head);
+  Transaction::init(nodes[node].group_previous, kNone);
+  if (head != kNone) transaction.set(nodes[head].group_previous, node);
   transaction.set(groups[group].first_node, node);
   return true;
 }

@@ -3,6 +3,8 @@
 // Invariants  W1 a node is in exactly one object's list of waiters until that object is sealed.
 //             W2 a group's nodes are chained from it, sealed or not, until the group ends; a task's node ends with the seal.
 //             W3 group.remaining counts the seals still needed; it reaches 0 once, and an error sets it to 0 when fail_fast.
+//             W5 a standing group counts nothing: nodes whose object was sealed are listed from first_done, the newest first, with
+//                the object in `previous`, until its owner takes them; it wakes when the first comes into an empty list.
 // Wake-up     [W4] remaining = 0, section committed, then wake word + 1 and a kernel wake -> sleeper: read remaining, then
 //             sleep on the word it read before. A waker killed in between is covered by recovery, which wakes every group.
 // Crash       groups of a dead process are ended by recovery.
@@ -30,7 +32,7 @@ struct WaitNode {
   Cell<Index> group;  // one of these two
   Cell<Index> task;
   Cell<Index> group_next;
-  std::uint32_t padding;
+  Cell<Index> group_previous;
   [[nodiscard]] bool is_free() const noexcept { return group.get() == kNone && task.get() == kNone; }
 };
 static_assert(shm::kShareable<WaitNode> && sizeof(WaitNode) == 32);
@@ -41,8 +43,9 @@ struct WaitGroup {
   Cell<std::uint32_t> remaining;
   Cell<std::uint32_t> fail_fast;
   Cell<Index> first_node;
+  Cell<Index> first_done;      // of a standing group (W5)
+  Cell<std::uint32_t> stands;  // 1: it is a standing group
   Atomic<std::uint32_t> wake;
-  std::uint32_t padding[2];
   [[nodiscard]] bool is_free() const noexcept { return owner.get() == 0; }
 };
 static_assert(shm::kShareable<WaitGroup> && sizeof(WaitGroup) == 32);
@@ -91,6 +94,10 @@ class WaitTable {
 
   // kNone when no row is free.
   [[nodiscard]] Index create_group(Transaction& transaction, ProcessId owner, bool fail_fast) noexcept;
+  // A group that waits for any number of objects, for as long as its owner likes (W5); kNone when no row is free.
+  [[nodiscard]] Index create_standing_group(Transaction& transaction, ProcessId owner) noexcept;
+  // Takes up to `room` objects that were sealed out of a standing group, in the order in which they were; how many.
+  [[nodiscard]] std::size_t collect(Transaction& transaction, Index group, Index* objects, std::size_t room) noexcept;
   // Adds one object that is not sealed; false when no node is free.
   [[nodiscard]] bool add_to_group(Transaction& transaction, ObjectTable& objects, Index group, Index object) noexcept;
   [[nodiscard]] bool add_dependency(Transaction& transaction, ObjectTable& objects, Index task, Index object) noexcept;

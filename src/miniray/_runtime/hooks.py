@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
-from miniray._runtime import closures, output, store_errors, torch_tensors
+from miniray._runtime import awaiting, closures, output, store_errors, torch_tensors
 from miniray._runtime.memory_monitor import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
 from miniray._runtime.pickle_trace import explain
 from miniray._runtime.worker_life import UNKNOWN_END, describe_end, signal_name
@@ -201,4 +201,7 @@ def install(auto_init: Callable[[], object]) -> None:
         unpickle_error=unpickle_error,
         unread_error=unread_error,
         actor_error=actor_error,
+        awaiting=awaiting.awaiting,
+        future=awaiting.future,
+        as_future=awaiting.as_future,
     )

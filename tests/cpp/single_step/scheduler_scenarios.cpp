@@ -241,12 +241,56 @@ void add_waits(std::vector<Scenario>& list) {
   }
 }
 
+// What the victim awaits: two results of one call, and others before and after them that stay pending.
+void await_results(World& world, runtime::StandingWait& awaited) {
+  for (const ObjectKey& key : world.keys) EXPECT(awaited.add(key) == runtime::StandingWait::Added::kWaits);
+}
+
+void add_standing_waits(std::vector<Scenario>& list) {
+  const auto prepare = [](World& world) {
+    set_processors(world, 2);
+    world.keys = submit(world, world.driver, {.result_count = 2});
+    const std::vector<ObjectKey> others = submit(world, world.driver, {.result_count = 2});
+    world.keys.insert(world.keys.begin(), others[0]);
+    world.keys.push_back(others[1]);
+  };
+  list.push_back({.name = "standing wait: awaits, collects what is sealed, and ends",
+                  .prepare = prepare,
+                  .before = [](World& world) { start_worker(world.victim); },
+                  .operate =
+                      [](World& world) {
+                        runtime::StandingWait awaited(world.victim);
+                        await_results(world, awaited);
+                        finish_task(world.victim);
+                        const std::atomic<bool> ends = false;
+                        awaited.sleep(ends);
+                        Index found[8];
+                        EXPECT(awaited.collect(found, 1) == 1 && found[0] == world.keys[2].slot);
+                        EXPECT(awaited.collect(found, 8) == 1 && found[0] == world.keys[1].slot);
+                        EXPECT(awaited.collect(found, 8) == 0);
+                        EXPECT(awaited.add(world.keys[1]) == runtime::StandingWait::Added::kSealed);
+                        awaited.end();
+                      }});
+  list.push_back({.name = "standing wait: a result is told",
+                  .prepare =
+                      [prepare](World& world) {
+                        prepare(world);
+                        world.die_after([&](Domain& domain) {
+                          runtime::StandingWait awaited(domain);
+                          await_results(world, awaited);
+                        });
+                      },
+                  .before = [](World& world) { start_worker(world.victim); },
+                  .operate = [](World& world) { finish_task(world.victim); }});
+}
+
 }  // namespace
 
 void add_scheduler_scenarios(std::vector<Scenario>& list) {
   add_calls(list);
   add_workers(list);
   add_waits(list);
+  add_standing_waits(list);
 }
 
 }  // namespace single_step
