@@ -69,7 +69,12 @@ int get_buffer(PyObject* self, Py_buffer* buffer, int flags) {
 void dealloc_view(PyObject* self) {
   auto* view = reinterpret_cast<BlobViewObject*>(self);
   const SharedDomain& shared = *(*view->store)->shared;
-  if (shared.is_of_this_process() && shared.process() == view->process) (*view->store)->blobs.unpin(view->slot);
+  if (shared.is_of_this_process() && shared.process() == view->process) {
+    try {
+      (*view->store)->blobs.unpin(view->slot);
+    } catch (const debug::Damage&) {  // the next call raises it: the domain is poisoned
+    }
+  }
   delete view->store;
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);

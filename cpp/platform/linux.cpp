@@ -63,25 +63,38 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept {
   syscall(SYS_futex, word, FUTEX_WAKE, how_many, nullptr, nullptr, 0);
 }
 
-std::uint64_t process_start_time(ProcessNumber process) noexcept {
-  // Field 22 of /proc/<pid>/stat; the second field (the name) may hold spaces
-  // and parentheses, so count from the last ')'.
+namespace {
+
+// Reads /proc/<pid>/stat; its fields from the end of the second on (the name may hold spaces and parentheses), or nullptr.
+const char* read_process_facts(ProcessNumber process, char (&text)[1024]) noexcept {
   char path[32] = "/proc/";
   char digits[12];
   int count = 0;
   for (ProcessNumber rest = process; rest > 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
-  if (count == 0) return 0;
+  if (count == 0) return nullptr;
   char* end = path + 6;
   while (count > 0) *end++ = digits[--count];
   memcpy(end, "/stat", 6);
   const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return 0;
-  char text[1024];
+  if (file < 0) return nullptr;
   const ssize_t length = read(file, text, sizeof(text) - 1);
   close(file);
-  if (length <= 0) return 0;
+  if (length <= 0) return nullptr;
   text[length] = '\0';
-  const char* position = strrchr(text, ')');
+  return strrchr(text, ')');
+}
+
+}  // namespace
+
+bool process_is_stopped(ProcessNumber process) noexcept {
+  char text[1024];
+  const char* position = read_process_facts(process, text);
+  return position == nullptr || strlen(position) < 3 || position[2] == 'T' || position[2] == 't';
+}
+
+std::uint64_t process_start_time(ProcessNumber process) noexcept {
+  char text[1024];
+  const char* position = read_process_facts(process, text);
   if (position == nullptr) return 0;
   for (int field = 2; field < 22; ++field) {
     position = strchr(position + 1, ' ');

@@ -11,21 +11,41 @@ namespace {
 constexpr int kSpins = 100;  // a few microseconds: longer than several critical sections
 constexpr std::int64_t kFirstTimeoutNs = 2'000'000;
 constexpr std::int64_t kLastTimeoutNs = 50'000'000;
+
+// How long one holder has been seen in one section.
+class HolderWatch {
+ public:
+  [[nodiscard]] bool has_lasted(std::uint32_t holder, std::uint64_t section, std::int64_t limit_ns) noexcept {
+    const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
+    if (holder != holder_ || section != section_) {
+      holder_ = holder;
+      section_ = section;
+      since_ns_ = now;
+    }
+    return now - since_ns_ >= limit_ns;
+  }
+
+ private:
+  std::uint32_t holder_ = 0;
+  std::uint64_t section_ = 0;
+  std::int64_t since_ns_ = 0;
+};
 }  // namespace
 
-void Lock::acquire_slow() noexcept {
+bool Lock::acquire_slow() noexcept {
   for (int spin = 0; spin < kSpins; ++spin) {
     platform::cpu_relax();
     if (block_->word.load_relaxed() != 0) continue;
     std::uint32_t expected = 0;
-    if (block_->word.compare_exchange(expected, holder_)) return;
+    if (block_->word.compare_exchange(expected, holder_)) return true;
   }
   block_->contended_count.fetch_add_ordered(1);
   std::int64_t timeout_ns = kFirstTimeoutNs;
-  for (;;) {
+  HolderWatch watch;
+  while (!is_poisoned()) {
     std::uint32_t found = 0;
     // A woken waiter keeps WAITERS set: others may sleep behind it.
-    if (block_->word.compare_exchange(found, holder_ | LockWord::kWaiters)) return;
+    if (block_->word.compare_exchange(found, holder_ | LockWord::kWaiters)) return true;
     if ((found & LockWord::kWaiters) == 0) {
       if (!block_->word.compare_exchange(found, found | LockWord::kWaiters)) continue;
       found |= LockWord::kWaiters;
@@ -34,10 +54,30 @@ void Lock::acquire_slow() noexcept {
     if (result != platform::WaitResult::kTimedOut) continue;
     if (try_steal(found)) {
       probe_->after_repair();
-      return;
+      return true;
     }
-    timeout_ns = timeout_ns * 2 < kLastTimeoutNs ? timeout_ns * 2 : kLastTimeoutNs;
+    const std::uint32_t owner = found & LockWord::kHolderMask;
+    if (!watch.has_lasted(owner, block_->active.load_relaxed(), false_holder_ns_)) {
+      timeout_ns = timeout_ns * 2 < kLastTimeoutNs ? timeout_ns * 2 : kLastTimeoutNs;
+    } else if (probe_->holder_is_stopped((owner & 0xFFFF) - 1)) {
+      watch = {};
+    } else {
+      poison("lock: its word names a living process that does not let it go");
+    }
   }
+  return false;
+}
+
+void Lock::poison(const char* why) noexcept {
+  std::uint32_t sound = 0;
+  if (!block_->poisoned.compare_exchange(sound, 1)) return;
+  std::memcpy(block_->poison_text, why, strnlen(why, sizeof(block_->poison_text) - 1));
+  block_->poisoned.store_release(kPoisonTold);
+}
+
+debug::Damage Lock::damage() const noexcept {
+  if (block_->poisoned.load_acquire() != kPoisonTold) return debug::Damage("a check failed in another process");
+  return debug::Damage(block_->poison_text);
 }
 
 void Lock::wake_one() noexcept { platform::wake_word(block_->word.address(), 1); }
@@ -68,15 +108,23 @@ bool Lock::recover_from(std::uint32_t holder) noexcept {
 void Lock::roll_back() noexcept {
   const std::uint64_t active = block_->active.load_acquire();
   if (active != block_->committed.load_acquire()) {
+    const auto lock_begin = static_cast<std::uint64_t>(reinterpret_cast<std::byte*>(block_) - region_);
     std::uint32_t count = block_->journal_count.load_acquire();
     if (count > kJournalCapacity) {
-      block_->poisoned.store_release(1);
+      poison("lock: the journal has more entries than room");
       count = 0;
     }
     while (count > 0) {
-      const JournalEntry& entry = block_->journal[--count];
-      std::byte* target = region_ + (entry.location >> 1);
-      if (entry.location & 1) {
+      const JournalEntry entry = block_->journal[--count];
+      const std::uint64_t offset = entry.location >> 1;
+      const std::uint64_t size = (entry.location & 1) != 0 ? 8 : 4;
+      const bool is_in_lock = offset >= lock_begin && offset < lock_begin + sizeof(LockBlock);
+      if (offset % size != 0 || offset > region_bytes_ - size || is_in_lock) {
+        poison("lock: an entry of the journal names no cell");
+        break;
+      }
+      std::byte* target = region_ + offset;
+      if (size == 8) {
         std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(target))
             .store(entry.old_value, std::memory_order_release);
       } else {

@@ -6,9 +6,12 @@
 //             L3 a cell changes only after its old value is in the journal; the store to `committed` ends the section.
 //             L4 active == committed: nothing to undo. Otherwise writing back the journal, last entry first, gives exactly the
 //                state before the section; doing it twice, or half and then again, gives the same.
+//             L7 poisoned, once not 0, stays: nobody gets the lock from then on, so nobody builds on what was found damaged.
 // Order       one lock per domain, so there is none to get wrong. Under it: bounded work, no system call, no allocation, no
 //             Python.
 // Crash       the next waiter that times out, or the supervisor at once, steals the word and rolls the journal back.
+// Damage      a journal that would write outside of the tables is not undone, and a word that names a living process which does not run
+//             a section (it would never be free again) is noticed after kFalseHolderNs: both poison.
 // Threads     the word names a process, not a thread: two threads of one process exclude each other by the same word.
 // Source      the undo journal is the textbook one (Gray & Reuter, "Transaction Processing", ch. 10), kept in program order by
 //             compiler fences alone, because a killed process's retired stores all become visible [L5].
@@ -17,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "debug/damage.hpp"
 #include "shm/atomic.hpp"
 
 namespace miniray::shm {
@@ -39,25 +43,31 @@ struct JournalEntry {
 
 inline constexpr std::uint32_t kJournalCapacity = 8192;
 
+// How long one holder that is neither dead nor stopped may keep the lock in one section: far longer than any section on any machine.
+inline constexpr std::int64_t kFalseHolderNs = 30'000'000'000;
+
 struct LockBlock {
   Atomic<std::uint32_t> word;
-  Atomic<std::uint32_t> poisoned;       // 1: repair found what it cannot mend; every
-                                        // operation fails at once
-  Atomic<std::uint64_t> active;         // number of the section that is running, or ran last
-  Atomic<std::uint64_t> committed;      // [L6] commit: release -> committed_after(): acquire; number
-                                        // of the last one that is whole
+  Atomic<std::uint32_t> poisoned;   // not 0: damage was found, every operation fails at once; kPoisonTold: the text says what
+  Atomic<std::uint64_t> active;     // number of the section that is running, or ran last
+  Atomic<std::uint64_t> committed;  // [L6] commit: release -> committed_after(): acquire; number
+                                    // of the last one that is whole
   Atomic<std::uint32_t> journal_count;  // entries of section `active`
   Atomic<std::uint32_t> repair_count;   // statistics: how often a dead holder was repaired
   Atomic<std::uint64_t> contended_count;
   std::uint64_t padding[3];
   JournalEntry journal[kJournalCapacity];
+  char poison_text[debug::kDamageTextBytes];
 };
+inline constexpr std::uint32_t kPoisonTold = 2;
 static_assert(kShareable<LockBlock> && offsetof(LockBlock, journal) == 64);
 
 // Tells the lock whether a holder is dead; process::ProcessTable implements it.
 class HolderProbe {
  public:
   virtual bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept = 0;
+  // It does not run, and may go on later; true also where that cannot be told.
+  virtual bool holder_is_stopped(std::uint32_t process_slot) noexcept = 0;
   // Another process freed or stole something on our behalf: wake whoever may
   // have missed a call.
   virtual void after_repair() noexcept = 0;
@@ -71,13 +81,21 @@ class HolderProbe {
 class Lock {
  public:
   Lock() = default;
-  Lock(std::byte* region, LockBlock* block, HolderProbe* probe) noexcept : region_(region), block_(block), probe_(probe) {}
+  Lock(std::byte* region, std::uint64_t region_bytes, LockBlock* block, HolderProbe* probe) noexcept
+      : region_(region), region_bytes_(region_bytes), block_(block), probe_(probe) {}
   void set_holder(std::uint32_t holder) noexcept { holder_ = holder; }
+  void set_false_holder_limit(std::int64_t limit_ns) noexcept { false_holder_ns_ = limit_ns; }  // for tests
 
-  void acquire() noexcept {
+  // False: poisoned, and not taken.
+  [[nodiscard]] bool acquire() noexcept {
     std::uint32_t expected = 0;
-    if (!block_->word.compare_exchange(expected, holder_)) [[unlikely]]
-      acquire_slow();
+    if (!block_->word.compare_exchange(expected, holder_)) [[unlikely]] {
+      if (!acquire_slow()) return false;
+    }
+    if (!is_poisoned()) [[likely]]
+      return true;
+    release();
+    return false;
   }
   void release() noexcept {
     if (block_->word.exchange_ordered(0) & LockWord::kWaiters) [[unlikely]]
@@ -88,19 +106,26 @@ class Lock {
   // anything to take.
   bool recover_from(std::uint32_t holder) noexcept;
 
+  // The first who poisons says why; with or without the lock.
+  void poison(const char* why) noexcept;
+  [[nodiscard]] bool is_poisoned() const noexcept { return block_->poisoned.load_relaxed() != 0; }
+  [[nodiscard]] debug::Damage damage() const noexcept;  // of a poisoned lock
+
   [[nodiscard]] LockBlock& block() const noexcept { return *block_; }
   [[nodiscard]] std::byte* region() const noexcept { return region_; }
 
  private:
-  void acquire_slow() noexcept;
+  [[nodiscard]] bool acquire_slow() noexcept;
   void wake_one() noexcept;
   bool try_steal(std::uint32_t found) noexcept;
   void roll_back() noexcept;
 
   std::byte* region_ = nullptr;
+  std::uint64_t region_bytes_ = 0;
   LockBlock* block_ = nullptr;
   HolderProbe* probe_ = nullptr;
   std::uint32_t holder_ = 0;
+  std::int64_t false_holder_ns_ = kFalseHolderNs;
 };
 
 }  // namespace miniray::shm

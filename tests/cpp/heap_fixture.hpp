@@ -17,15 +17,15 @@ struct HeapFixture final : miniray::shm::HolderProbe {
       : control_file(miniray::platform::create_anonymous_file("test-control", kControlBytes)),
         heap_file(miniray::platform::create_anonymous_file("test-heap", pages * miniray::store::kPageBytes)),
         region(miniray::platform::map_file(control_file, kControlBytes, miniray::platform::Access::kReadWrite)),
-        lock(region, reinterpret_cast<miniray::shm::LockBlock*>(region + kLockOffset), this),
+        lock(region, kControlBytes, reinterpret_cast<miniray::shm::LockBlock*>(region + kLockOffset), this),
         header(reinterpret_cast<miniray::store::PageHeapHeader*>(region + kHeaderOffset)) {
     lock.set_holder(miniray::shm::LockWord::holder(1, 0));
     header->page_count = pages;
     header->rows_offset = kRowsOffset;
     header->backed_pages.store_relaxed(1);
-    heap = miniray::store::PageHeap(region, header, control_file, heap_file, 0);
-    miniray::shm::Transaction transaction(lock);
     header->discards = discards ? 1 : 0;
+    heap = miniray::store::PageHeap(region, header, *header, control_file, heap_file, 0);
+    miniray::shm::Transaction transaction(lock);
     heap.initialize(transaction);
   }
   ~HeapFixture() {
@@ -66,6 +66,7 @@ struct HeapFixture final : miniray::shm::HolderProbe {
   }
 
   bool holder_is_dead(std::uint32_t, std::uint32_t) noexcept override { return dead; }
+  bool holder_is_stopped(std::uint32_t) noexcept override { return false; }
   void after_repair() noexcept override {}
 
   bool dead = false;

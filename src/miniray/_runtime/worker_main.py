@@ -16,7 +16,7 @@ from miniray import _miniray_core as core
 from miniray._runtime import output
 from miniray._runtime.error_capture import make_task_error
 from miniray._task_error import safe_text
-from miniray.exceptions import TaskCancelledError
+from miniray.exceptions import SegmentCorruptedError, TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,8 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
         core._run_worker(load_function, _on_error, _before_task, _flush_output, _on_unread_error, config["pool_size"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except SegmentCorruptedError:  # the driver's own calls tell it
+        code = 1
     except BaseException:
         traceback.print_exc()
         code = 1
