@@ -99,8 +99,8 @@ class ObjectStore {
     if (eviction != "lru" && eviction != "error") {
       throw nb::value_error(("eviction must be 'lru' or 'error', got '" + eviction + "'").c_str());
     }
-    if (capacity && *capacity == 0) throw nb::value_error("capacity must be at least 1 byte, got 0");
-    if (max_objects == 0) throw nb::value_error("max_objects must be at least 1, got 0");
+    require_within("max_objects", max_objects, runtime::kMostRows);
+    if (capacity) require_within("capacity", *capacity, runtime::kMostBytes);
     runtime::DomainConfig config;
     config.object_capacity = max_objects;
     config.task_capacity = 1;

@@ -119,6 +119,14 @@ SharedDomain::~SharedDomain() {
   leave();
 }
 
+void require_within(const char* what, std::uint64_t value, std::uint64_t most) {
+  if (value == 0 || value > most) {
+    const std::string text =
+        std::string(what) + " must be at least 1 and at most " + std::to_string(most) + ", got " + std::to_string(value);
+    throw nb::value_error(text.c_str());
+  }
+}
+
 std::uint64_t default_capacity_bytes() noexcept { return platform::shared_memory_available_bytes() / 10 * 3; }
 
 std::uint32_t cleanup_shared_memory() {

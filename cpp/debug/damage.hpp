@@ -29,7 +29,21 @@ class Damage {
   char text_[kDamageTextBytes] = {};
 };
 
-[[noreturn]] void found_damage(const char* what);
+// How long something may last that another living process ends in microseconds, until it is damage: a lock's holder in one section, a
+// chunk on its way back. Far longer than any machine takes; tests shorten it.
+inline constinit std::int64_t patience_ns = 30'000'000'000;
+
+[[noreturn, gnu::cold]] void found_damage(const char* what);
+[[noreturn, gnu::cold]] void tell_damage(const Damage& damage);  // that another process has found
+
+// How often this thread has thrown Damage: by it a section sees that it is being left (std::uncaught_exceptions() costs ten times as much).
+#if defined(__ELF__)
+#define MINIRAY_STATIC_TLS [[gnu::tls_model("initial-exec")]]  // one load, in a module that is loaded late too
+#else
+#define MINIRAY_STATIC_TLS
+#endif
+MINIRAY_STATIC_TLS extern thread_local constinit std::uint32_t damage_count;
+
 // What this thread found last: for the Transaction that is left by it.
 [[nodiscard]] const char* last_damage() noexcept;
 

@@ -38,6 +38,12 @@ using store::PageHeap;
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
 inline constexpr std::uint32_t kLayoutVersion = 5;
 
+// What a domain may have at most: of objects, tasks and registered workers, of processes (process_table.hpp: a slot fits into the lock's
+// word), and of bytes in a heap (pages are numbered with 32 bits).
+inline constexpr std::uint32_t kMostRows = 1U << 30;
+inline constexpr std::uint32_t kMostProcesses = (1U << 16) - 2;
+inline constexpr std::uint64_t kMostBytes = (1ULL << 44) - 2 * platform::kPageBytes;
+
 struct DomainConfig {
   std::uint32_t object_capacity = 1U << 20;
   std::uint32_t task_capacity = 1U << 20;
@@ -80,6 +86,7 @@ enum class DomainError {
   kExists,          // create: a live process has it
   kNotFound,        // attach
   kForeign,         // another user's, or readable by others
+  kNoFile,          // a link, a folder, a pipe has that name
   kWrongVersion,    // `found_version` tells
   kCorrupt,         // not a domain, another machine start, impossible sizes
   kOtherNamespace,  // made in another process namespace
@@ -95,6 +102,10 @@ struct DomainFailure {
   [[nodiscard]] explicit operator bool() const noexcept { return error != DomainError::kNone; }
 };
 [[nodiscard]] inline DomainFailure system_failure(int error) noexcept { return {DomainError::kSystem, error, 0, 0}; }
+[[nodiscard]] inline DomainFailure open_failure(platform::Descriptor error) noexcept {
+  if (error == -2 /* ENOENT */) return {DomainError::kNotFound};
+  return error == platform::kNoFile ? DomainFailure{DomainError::kNoFile} : system_failure(error);
+}
 
 struct DomainFiles {
   platform::Descriptor control = -1;

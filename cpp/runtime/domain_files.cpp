@@ -22,12 +22,9 @@ constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcep
 
 // Whether capacities can be laid out at all: no sum below overflows, no table outgrows its indices.
 bool is_possible(const DomainConfig& config) noexcept {
-  constexpr std::uint32_t kMostRows = 1U << 30;
-  constexpr std::uint32_t kMostProcesses = 1U << 16;  // process_table.hpp: a slot fits into the lock's word
-  constexpr std::uint64_t kMostBytes = 1ULL << 44;    // pages are numbered with 32 bits
   return config.object_capacity <= kMostRows && config.task_capacity <= kMostRows &&
-         config.process_capacity < kMostProcesses - 1 && config.registered_worker_capacity <= kMostRows &&
-         config.heap_bytes < kMostBytes - kPage && config.spill_bytes < kMostBytes - kPage;
+         config.process_capacity <= kMostProcesses && config.registered_worker_capacity <= kMostRows &&
+         config.heap_bytes <= kMostBytes && config.spill_bytes <= kMostBytes;
 }
 
 // Places every table after the header; fills the offsets. Returns the size of the control region.
@@ -150,9 +147,13 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     if (control_file != -17 /* EEXIST */) return system_failure(control_file);
     DomainUsage found_usage{};
     const DomainFailure found = inspect(control_name, found_usage, true);
-    if (found.error == DomainError::kForeign) return found;
+    if (found.error == DomainError::kForeign || found.error == DomainError::kNoFile || found.error == DomainError::kSystem)
+      return found;
     if (found.owner != 0) return {DomainError::kExists, 0, 0, found.owner};
-    unlink(control_name, heap_name);  // of a dead program: taken over
+    // Of a dead program: taken over.
+    if (!joined) (void)platform::unlink_shared_file(heap_name);
+    if (const int error = platform::unlink_shared_file(control_name); error != 0 && error != -2 /* ENOENT */)
+      return system_failure(error);
   }
   platform::Descriptor heap_file = joined      ? platform::duplicate_descriptor(control_file)
                                    : anonymous ? platform::create_anonymous_file(heap_name, heap_bytes)
@@ -219,14 +220,13 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
 DomainFailure Domain::attach(const char* control_name, const char* heap_name, DomainUsage usage, ProcessKind kind) noexcept {
   const bool joined = std::strcmp(control_name, heap_name) == 0;
   const platform::Descriptor control_file = platform::open_shared_file(control_name);
-  if (control_file < 0)
-    return control_file == -2 /* ENOENT */ ? DomainFailure{DomainError::kNotFound} : system_failure(control_file);
+  if (control_file < 0) return open_failure(control_file);
   platform::Descriptor heap_file = -1;
   ControlHeader layout{};
   DomainFailure failure = check_control(control_file, joined, usage, layout);
   if (!failure) {
     heap_file = joined ? platform::duplicate_descriptor(control_file) : platform::open_shared_file(heap_name);
-    if (heap_file < 0) failure = system_failure(heap_file);
+    if (heap_file < 0) failure = open_failure(heap_file);
   }
   if (!failure) return enter(control_file, heap_file, layout, kind);
   platform::close_descriptor(control_file);
@@ -273,9 +273,8 @@ DomainFailure Domain::open_to_look(const char* control_name, const char* heap_na
   const bool joined = std::strcmp(control_name, heap_name) == 0;
   const auto open = [](const char* name, platform::Descriptor& file, platform::FileFacts& facts) -> DomainFailure {
     file = platform::open_shared_file_for_reading(name);
-    if (file == -2 /* ENOENT */) return {DomainError::kNotFound};
     if (file == -13 /* EACCES */) return {DomainError::kForeign};
-    if (file < 0) return system_failure(file);
+    if (file < 0) return open_failure(file);
     if (const int error = platform::file_facts(file, facts); error != 0) return system_failure(error);
     const bool ours = facts.user == platform::user_number() && (facts.mode & 077) == 0;
     return {ours ? DomainError::kNone : DomainError::kForeign};
@@ -330,8 +329,7 @@ void Domain::unlink(const char* control_name, const char* heap_name) noexcept {
 
 DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool may_wait) noexcept {
   const platform::Descriptor file = platform::open_shared_file(control_name);
-  if (file == -2 /* ENOENT */) return {DomainError::kNotFound};
-  if (file < 0) return file == -13 /* EACCES */ ? DomainFailure{DomainError::kForeign} : system_failure(file);
+  if (file < 0) return file == -13 /* EACCES */ ? DomainFailure{DomainError::kForeign} : open_failure(file);
   platform::FileFacts facts{};
   DomainFailure failure{};
   if (platform::file_facts(file, facts) != 0 || facts.user != platform::user_number()) {

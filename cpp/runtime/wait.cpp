@@ -75,7 +75,7 @@ WaitOutcome ObjectWait::sleep(std::int64_t deadline_ns, const std::atomic<bool>&
   scheduler::WaitGroup& group = domain_.waits.groups[group_];
   for (;;) {
     const std::uint32_t wake = group.wake.load_ordered();  // [W4]
-    if (domain_.is_poisoned()) throw domain_.lock.damage();
+    if (domain_.is_poisoned()) debug::tell_damage(domain_.lock.damage());
     if (group.remaining.get() == 0) return WaitOutcome::kReady;
     if (ends.load()) return WaitOutcome::kInterrupted;
     const std::int64_t left = time_left(deadline_ns);
@@ -129,7 +129,7 @@ WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64
     return WaitOutcome::kReady;
   for (;;) {
     const std::uint32_t wake = entry.wake.load_ordered();
-    if (domain.is_poisoned()) throw domain.lock.damage();
+    if (domain.is_poisoned()) debug::tell_damage(domain.lock.damage());
     entry.sleeping.fetch_add_ordered(1);  // process_table.hpp [W1]
     if (leased_for_certain()) {
       entry.sleeping.fetch_sub_ordered(1);

@@ -57,7 +57,7 @@ bool Lock::acquire_slow() noexcept {
       return true;
     }
     const std::uint32_t owner = found & LockWord::kHolderMask;
-    if (!watch.has_lasted(owner, block_->active.load_relaxed(), false_holder_ns_)) {
+    if (!watch.has_lasted(owner, block_->active.load_relaxed(), debug::patience_ns)) {
       timeout_ns = timeout_ns * 2 < kLastTimeoutNs ? timeout_ns * 2 : kLastTimeoutNs;
     } else if (probe_->holder_is_stopped((owner & 0xFFFF) - 1)) {
       watch = {};
@@ -76,7 +76,9 @@ void Lock::poison(const char* why) noexcept {
 }
 
 debug::Damage Lock::damage() const noexcept {
-  if (block_->poisoned.load_acquire() != kPoisonTold) return debug::Damage("a check failed in another process");
+  // Damage may be all there is, to these very words.
+  if (block_->poisoned.load_acquire() != kPoisonTold || block_->poison_text[0] == '\0')
+    return debug::Damage("lock: it is poisoned, and nobody said why");
   return debug::Damage(block_->poison_text);
 }
 

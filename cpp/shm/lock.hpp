@@ -11,7 +11,7 @@
 //             Python.
 // Crash       the next waiter that times out, or the supervisor at once, steals the word and rolls the journal back.
 // Damage      a journal that would write outside of the tables is not undone, and a word that names a living process which does not run
-//             a section (it would never be free again) is noticed after kFalseHolderNs: both poison.
+//             a section (it would never be free again) is noticed after debug::patience_ns: both poison.
 // Threads     the word names a process, not a thread: two threads of one process exclude each other by the same word.
 // Source      the undo journal is the textbook one (Gray & Reuter, "Transaction Processing", ch. 10), kept in program order by
 //             compiler fences alone, because a killed process's retired stores all become visible [L5].
@@ -42,9 +42,6 @@ struct JournalEntry {
 };
 
 inline constexpr std::uint32_t kJournalCapacity = 8192;
-
-// How long one holder that is neither dead nor stopped may keep the lock in one section: far longer than any section on any machine.
-inline constexpr std::int64_t kFalseHolderNs = 30'000'000'000;
 
 struct LockBlock {
   Atomic<std::uint32_t> word;
@@ -84,7 +81,6 @@ class Lock {
   Lock(std::byte* region, std::uint64_t region_bytes, LockBlock* block, HolderProbe* probe) noexcept
       : region_(region), region_bytes_(region_bytes), block_(block), probe_(probe) {}
   void set_holder(std::uint32_t holder) noexcept { holder_ = holder; }
-  void set_false_holder_limit(std::int64_t limit_ns) noexcept { false_holder_ns_ = limit_ns; }  // for tests
 
   // False: poisoned, and not taken.
   [[nodiscard]] bool acquire() noexcept {
@@ -125,7 +121,6 @@ class Lock {
   LockBlock* block_ = nullptr;
   HolderProbe* probe_ = nullptr;
   std::uint32_t holder_ = 0;
-  std::int64_t false_holder_ns_ = kFalseHolderNs;
 };
 
 }  // namespace miniray::shm

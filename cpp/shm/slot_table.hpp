@@ -56,7 +56,6 @@ template <class R>
 class SlotTable {
   static_assert(kShareable<R> && kChunkBytes % sizeof(R) == 0);
   static constexpr std::uint32_t kSpareRecords = 64;
-  static constexpr std::uint64_t kReturnLimitNs = 30'000'000'000;
 
  public:
   static constexpr std::uint32_t kChunkRows = kChunkBytes / sizeof(R);
@@ -345,7 +344,8 @@ class SlotTable {
   void wait_for_return() {
     if (header_->open_head.get() != kNone || is_full()) return;
     const std::uint32_t never = 0;
-    for (std::uint64_t end = platform::monotonic_ns() + kReturnLimitNs; header_->open_head.get() == kNone;) {
+    for (std::uint64_t end = platform::monotonic_ns() + static_cast<std::uint64_t>(debug::patience_ns);
+         header_->open_head.get() == kNone;) {
       bool returning = false;
       for (std::uint32_t i = 0; i < chunk_count_; ++i) returning = returning || phase(i) == ChunkPhase::kReturning;
       if (!returning) return;

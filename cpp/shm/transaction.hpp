@@ -6,13 +6,12 @@
 //                free list in this section. Undoing the section makes it unreachable again, whatever it holds.
 //             T3 at most kJournalCapacity sets between two commits; work that may need more is cut into steps by commit().
 //             T4 wakes are collected and done after the lock is free: a system call never happens inside.
-//             T5 a section that is left by an exception (debug/damage.hpp) poisons before the lock is free; in a poisoned domain none
+//             T5 a section that is left by Damage (debug/damage.hpp; nothing else is thrown in one) poisons before the lock is free; in a poisoned domain none
 //                begins. A destructor that may run while an exception is under way catches what a section in it throws.
 // Crash       before commit: undone by the next holder. After commit, before the wakes: recovery of the dead process wakes all.
 #pragma once
 
 #include <atomic>
-#include <exception>
 
 #include "debug/fault_point.hpp"
 #include "shm/lock.hpp"
@@ -23,12 +22,12 @@ class Transaction {
  public:
   explicit Transaction(Lock& lock) : lock_(lock), block_(lock.block()), region_(lock.region()) {
     if (!lock_.acquire()) [[unlikely]]
-      throw lock_.damage();
+      debug::tell_damage(lock_.damage());
     begin();
   }
   ~Transaction() {
     if (!open_) return;
-    if (std::uncaught_exceptions() != exceptions_) [[unlikely]] {
+    if (debug::damage_count != damage_count_) [[unlikely]] {
       lock_.poison(debug::last_damage());
       lock_.release();
     } else {
@@ -102,7 +101,7 @@ class Transaction {
   LockBlock& block_;
   std::byte* region_;
   std::uint64_t sequence_ = 0;
-  int exceptions_ = std::uncaught_exceptions();  // under way when it began
+  std::uint32_t damage_count_ = debug::damage_count;  // at its begin
   bool open_ = true;
 };
 

@@ -293,15 +293,17 @@ void PageHeap::partial_remove(Transaction& transaction, std::uint32_t page, std:
 bool PageHeap::release_empty_slab(Transaction& transaction, std::uint32_t size_class) {
   const std::uint32_t page = header_->partial[size_class].get();
   if (page == shm::kNone || (row(page).slab.get() & 0xFFFF) != 0) return false;
-  require_slab(page, size_class);
+  (void)slab_rows(page, size_class);
   partial_remove(transaction, page, size_class);
   release_run(transaction, page, kSlabPages);
   return true;
 }
 
-void PageHeap::require_slab(std::uint32_t page, std::uint32_t size_class) const {
-  MINIRAY_SOUND(kind_of(page) == RunKind::kSlab && pages_of(page) == kSlabPages && row(page).slab.get() >> 16 == size_class,
+PageRow* PageHeap::slab_rows(std::uint32_t page, std::uint32_t size_class) const {
+  PageRow* first = &row(page + kSlabPages - 1ULL) - (kSlabPages - 1);
+  MINIRAY_SOUND(first->kind.get() == static_cast<std::uint32_t>(RunKind::kSlab) && first->slab.get() >> 16 == size_class,
                 "heap: what should be a slab of one size is not");
+  return first;
 }
 
 std::uint64_t PageHeap::take_block(Transaction& transaction, std::uint32_t size_class, bool may_grow, AllocateResult& result) {
@@ -317,16 +319,16 @@ std::uint64_t PageHeap::take_block(Transaction& transaction, std::uint32_t size_
     transaction.set(row(page).slab, size_class << 16);
     partial_push(transaction, page, size_class);
   }
-  require_slab(page, size_class);
+  PageRow* const slab = slab_rows(page, size_class);
   const std::uint32_t capacity = blocks_per_slab(size_class);
   for (std::uint32_t word = 0; word * 64 < capacity; ++word) {
-    const std::uint64_t bits = row(page + word).bits.get();
+    const std::uint64_t bits = slab[word].bits.get();
     const auto bit = static_cast<std::uint32_t>(std::countr_one(bits));
     const std::uint32_t block = word * 64 + bit;
     if (bit == 64 || block >= capacity) continue;
-    transaction.set(row(page + word).bits, bits | (1ULL << bit));
-    transaction.add(row(page).slab, 1);
-    if ((row(page).slab.get() & 0xFFFF) == capacity) partial_remove(transaction, page, size_class);
+    transaction.set(slab[word].bits, bits | (1ULL << bit));
+    transaction.add(slab->slab, 1);
+    if ((slab->slab.get() & 0xFFFF) == capacity) partial_remove(transaction, page, size_class);
     result = AllocateResult::kDone;
     return page * kPageBytes + std::uint64_t{block} * kBlockSizes[size_class];
   }
@@ -335,25 +337,26 @@ std::uint64_t PageHeap::take_block(Transaction& transaction, std::uint32_t size_
 
 void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class) {
   const std::uint32_t page = row(offset / kPageBytes).first.get();
-  require_slab(page, size_class);
-  const std::uint64_t inside = offset - page * kPageBytes;  // far too large when the page lies behind
-  const auto block = static_cast<std::uint32_t>(inside / kBlockSizes[size_class]);
-  MINIRAY_SOUND(
-      inside < kSlabPages * kPageBytes && block < blocks_per_slab(size_class) && inside % kBlockSizes[size_class] == 0,
-      "heap: a payload is not where its object says");
-  Cell<std::uint64_t>& bits = row(page + block / 64).bits;
+  PageRow* const slab = slab_rows(page, size_class);
+  const std::uint64_t distance = offset - page * kPageBytes;  // far too large when the page lies behind
+  MINIRAY_SOUND(distance < kSlabPages * kPageBytes, "heap: a payload is not where its object says");
+  const auto inside = static_cast<std::uint32_t>(distance);
+  const std::uint32_t block = inside / kBlockSizes[size_class];
+  const std::uint32_t capacity = blocks_per_slab(size_class);
+  MINIRAY_SOUND(block < capacity && block * kBlockSizes[size_class] == inside, "heap: a payload is not where its object says");
+  Cell<std::uint64_t>& bits = slab[block / 64].bits;
   const std::uint64_t mask = 1ULL << (block % 64);
-  const std::uint32_t used = row(page).slab.get() & 0xFFFF;
+  const std::uint32_t used = slab->slab.get() & 0xFFFF;
   MINIRAY_SOUND((bits.get() & mask) != 0 && used != 0, "heap: a payload is freed twice");
   transaction.set(bits, bits.get() & ~mask);
-  transaction.add(row(page).slab, static_cast<std::uint32_t>(-1));
+  transaction.add(slab->slab, static_cast<std::uint32_t>(-1));
   // An empty slab goes back to the pages, unless it is the only one with room: the next block is likely to come soon. So an empty
   // slab is alone in its list, and goes when another comes or the pages are needed.
-  if (used == blocks_per_slab(size_class)) {
+  if (used == capacity) {
     (void)release_empty_slab(transaction, size_class);
     partial_push(transaction, page, size_class);
   }
-  const bool alone = row(page).next.get() == shm::kNone && row(page).previous.get() == shm::kNone;
+  const bool alone = slab->next.get() == shm::kNone && slab->previous.get() == shm::kNone;
   if (used == 1 && !alone) {
     partial_remove(transaction, page, size_class);
     release_run(transaction, page, kSlabPages);

@@ -149,7 +149,8 @@ class PageHeap {
   void put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class);
   void partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class);
   void partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class);
-  void require_slab(std::uint32_t page, std::uint32_t size_class) const;
+  // The rows of a slab's pages.
+  [[nodiscard]] PageRow* slab_rows(std::uint32_t page, std::uint32_t size_class) const;
   bool release_empty_slab(Transaction& transaction, std::uint32_t size_class);  // false: none
   [[nodiscard]] const char* validate_slabs(const std::uint64_t (&partial_slabs)[kClassCount]) const;
   [[nodiscard]] const char* validate_bins(std::uint64_t free_runs, std::uint64_t discard_runs) const;

@@ -226,7 +226,7 @@ def remove_stale_sessions() -> list[Leftover]:
     removed = []
     with contextlib.suppress(OSError):
         for file in sorted(os.listdir(_SHARED_MEMORY_FOLDER)):
-            if not file.startswith("miniray_"):
+            if not file.startswith("miniray_") or not file.isprintable():  # no name of ours; not even text, perhaps
                 continue
             name = file[len("miniray_") : -len(_CONTROL_SUFFIX)] if file.endswith(_CONTROL_SUFFIX) else ""
             with contextlib.suppress(OSError, RuntimeError):
