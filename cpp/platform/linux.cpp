@@ -89,7 +89,7 @@ const char* read_process_facts(ProcessNumber process, char (&text)[1024]) noexce
 bool process_is_stopped(ProcessNumber process) noexcept {
   char text[1024];
   const char* position = read_process_facts(process, text);
-  return position == nullptr || strlen(position) < 3 || position[2] == 'T' || position[2] == 't';
+  return position != nullptr && strlen(position) >= 3 && (position[2] == 'T' || position[2] == 't');
 }
 
 std::uint64_t process_start_time(ProcessNumber process) noexcept {
@@ -109,6 +109,7 @@ Descriptor open_process(ProcessNumber process) noexcept {
 }
 
 bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept {
+  if (process <= 0) return true;  // to kill() these are groups
   const Descriptor file = open_process(process);
   if (file == -ESRCH) return true;
   if (file >= 0) {

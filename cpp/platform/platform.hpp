@@ -39,7 +39,7 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 // belongs to a process started at another time. `start_time` 0 means unknown.
 // Any doubt is "alive".
 [[nodiscard]] bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept;
-// Whether a signal or a debugger holds it; true also when that cannot be told.
+// Whether a signal or a debugger holds it; false when that cannot be told.
 [[nodiscard]] bool process_is_stopped(ProcessNumber process) noexcept;
 // A descriptor that becomes readable when the process has ended (pidfd on
 // Linux), close-on-exec, or -errno.

@@ -51,11 +51,12 @@ PyObject* recover(PyObject*, PyObject* args) {
   return PyLong_FromLong(0);
 }
 
-// _sweep(): recovers every dead process; how many. Of a poisoned session none can be.
+// _sweep(): recovers every dead process; how many. Of a poisoned session none can be: the next call says so, and closing it goes on.
 PyObject* sweep(PyObject*, PyObject*) {
   if (!require_attached()) return nullptr;
-  if (session->domain.is_poisoned()) return PyLong_FromLong(0);
-  return PyLong_FromUnsignedLong(recovery::sweep(session->domain));
+  std::uint32_t recovered = 0;
+  (void)guard_quietly([&] { recovered = recovery::sweep(session->domain); });
+  return PyLong_FromUnsignedLong(recovered);
 }
 
 // _note_death(text): number of a note that errors can name.

@@ -63,7 +63,7 @@ static_assert(kShareable<LockBlock> && offsetof(LockBlock, journal) == 64);
 class HolderProbe {
  public:
   virtual bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept = 0;
-  // It does not run, and may go on later; true also where that cannot be told.
+  // It does not run, and may go on later.
   virtual bool holder_is_stopped(std::uint32_t process_slot) noexcept = 0;
   // Another process freed or stole something on our behalf: wake whoever may
   // have missed a call.

@@ -26,8 +26,11 @@ void PageHeap::initialize(Transaction& transaction) { transaction.set(header_->h
 
 AllocateResult PageHeap::allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset, bool may_grow) {
   AllocateResult result = AllocateResult::kDone;
+  std::uint64_t charged = 0;
   if (size_bytes <= kLargestBlock) {
-    offset = take_block(transaction, size_class_of(size_bytes), may_grow, result);
+    const std::uint32_t size_class = size_class_of(size_bytes);
+    offset = take_block(transaction, size_class, may_grow, result);
+    charged = kBlockSizes[size_class];
   } else {
     if (size_bytes > capacity_bytes()) return AllocateResult::kFull;
     const std::uint32_t pages = pages_for(size_bytes);
@@ -35,22 +38,27 @@ AllocateResult PageHeap::allocate(Transaction& transaction, std::uint64_t size_b
     if (result != AllocateResult::kDone) return result;
     mark_run(transaction, page, pages, RunKind::kUsed);
     offset = page * kPageBytes;
+    charged = pages * kPageBytes;
   }
-  if (result == AllocateResult::kDone) transaction.add(header_->used_bytes, charged_bytes(size_bytes));
+  if (result == AllocateResult::kDone) transaction.add(header_->used_bytes, charged);
   return result;
 }
 
 void PageHeap::free(Transaction& transaction, std::uint64_t offset, std::uint64_t size_bytes) {
   MINIRAY_SOUND(is_valid_range(offset, size_bytes), "heap: a payload lies outside");
+  std::uint64_t charged = 0;
   if (size_bytes <= kLargestBlock) {
-    put_block(transaction, offset, size_class_of(size_bytes));
+    const std::uint32_t size_class = size_class_of(size_bytes);
+    put_block(transaction, offset, size_class);
+    charged = kBlockSizes[size_class];
   } else {
     const auto page = static_cast<std::uint32_t>(offset / kPageBytes);
     MINIRAY_SOUND(offset % kPageBytes == 0 && kind_of(page) == RunKind::kUsed && pages_of(page) == pages_for(size_bytes),
                   "heap: a payload is not where its object says");
     release_run(transaction, page, pages_for(size_bytes));
+    charged = pages_for(size_bytes) * kPageBytes;
   }
-  transaction.add(header_->used_bytes, 0 - charged_bytes(size_bytes));
+  transaction.add(header_->used_bytes, 0 - charged);
 }
 
 int PageHeap::ensure_rows(std::uint64_t size_bytes) {
@@ -147,13 +155,14 @@ std::uint32_t PageHeap::find_run(std::uint32_t pages, int looks) const {
   const std::uint32_t second = header_->second_level_bits[own.first_level].get() & ~((2U << own.second_level) - 1);
   const auto bin_head = [this](std::uint32_t level, std::uint32_t bits) {
     const auto bin = static_cast<std::uint32_t>(std::countr_zero(bits));
-    MINIRAY_SOUND(level < kFirstLevels && bin < kSecondLevels, "heap: a bit of a bin that is not there");
+    MINIRAY_SOUND(bin < kSecondLevels, "heap: a bit of a bin that is not there");
     return header_->bins[level][bin].get();
   };
   if (second != 0) return bin_head(own.first_level, second);
   const std::uint32_t first = header_->first_level_bits.get() & ~((2U << own.first_level) - 1);
   if (first == 0) return shm::kNone;
-  const int level = std::countr_zero(first);
+  const auto level = static_cast<std::uint32_t>(std::countr_zero(first));
+  MINIRAY_SOUND(level < kFirstLevels, "heap: a bit of a bin that is not there");
   return bin_head(level, header_->second_level_bits[level].get());
 }
 
@@ -300,7 +309,7 @@ bool PageHeap::release_empty_slab(Transaction& transaction, std::uint32_t size_c
 }
 
 PageRow* PageHeap::slab_rows(std::uint32_t page, std::uint32_t size_class) const {
-  PageRow* first = &row(page + kSlabPages - 1ULL) - (kSlabPages - 1);
+  PageRow* first = &row(std::uint64_t{page} + kSlabPages - 1) - (kSlabPages - 1);
   MINIRAY_SOUND(first->kind.get() == static_cast<std::uint32_t>(RunKind::kSlab) && first->slab.get() >> 16 == size_class,
                 "heap: what should be a slab of one size is not");
   return first;
@@ -341,7 +350,7 @@ void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::ui
   const std::uint64_t distance = offset - page * kPageBytes;  // far too large when the page lies behind
   MINIRAY_SOUND(distance < kSlabPages * kPageBytes, "heap: a payload is not where its object says");
   const auto inside = static_cast<std::uint32_t>(distance);
-  const std::uint32_t block = inside / kBlockSizes[size_class];
+  const std::uint32_t block = block_at(inside, size_class);
   const std::uint32_t capacity = blocks_per_slab(size_class);
   MINIRAY_SOUND(block < capacity && block * kBlockSizes[size_class] == inside, "heap: a payload is not where its object says");
   Cell<std::uint64_t>& bits = slab[block / 64].bits;

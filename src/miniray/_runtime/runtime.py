@@ -161,11 +161,12 @@ class Runtime:
 
     def stop(self) -> None:
         """End all processes of the session and remove its segments; blocks until they are gone."""
-        self._monitor.stop()
-        core._session_close()
-        core._session_unlink(self.name)
-        os.close(self._doorbell_fd)
-        output.forget_all()
+        with contextlib.ExitStack() as last:  # whatever one of these raises, the others are done
+            last.callback(output.forget_all)
+            last.callback(os.close, self._doorbell_fd)
+            last.callback(core._session_unlink, self.name)
+            last.callback(core._session_close)
+            self._monitor.stop()
 
 
 def _open_spill_file(config: SessionConfig) -> int:
