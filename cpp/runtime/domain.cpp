@@ -45,8 +45,8 @@ void Domain::wire(const ControlHeader& layout) noexcept {
   heap = PageHeap(region_, &found.heap, layout.heap, control_file_, heap_file_, heap_file_offset_);
   spill = PageHeap(region_, &found.spill, layout.spill, control_file_, -1, 0);
   shm::Atomic<std::uint32_t>* trim_wanted = &found.scheduler.trim_wanted;
-  objects = ObjectTable(region_, &found.objects, layout.objects, layout.processes.capacity, &heap, &spill, heap_write_,
-                        heap_read_, control_file_, 0, trim_wanted);
+  objects = ObjectTable(region_, &found.objects, layout.objects, &heap, &spill, heap_write_, heap_read_, control_file_, 0,
+                        trim_wanted);
   workers = scheduler::WorkerRegistry(region_, &found.workers, layout.workers);
   waits = WaitTable(region_, &found.waits, layout.waits, control_file_, 0, trim_wanted);
   scheduler = Scheduler(region_, &found.scheduler, layout.scheduler, &objects, &waits, &processes, control_file_, 0);

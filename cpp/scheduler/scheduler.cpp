@@ -81,17 +81,18 @@ void Scheduler::charge(Transaction& transaction, Index index, std::int64_t sign,
 // --- queues --------------------------------------------------------------------------------------------------------
 
 void Scheduler::queue_push(Transaction& transaction, Index task, bool first) {
-  Shape& queue = shape(tasks[task].shape.get());
+  TaskEntry& entry = tasks[task];
+  Shape& queue = shape(entry.shape.get());
   const Index head = queue.head.get();
   if (head == kNone) {
-    transaction.set(tasks[task].next, kNone);
+    transaction.set(entry.next, kNone);
     transaction.set(queue.head, task);
     transaction.set(queue.tail, task);
   } else if (first) {
-    transaction.set(tasks[task].next, head);
+    transaction.set(entry.next, head);
     transaction.set(queue.head, task);
   } else {
-    transaction.set(tasks[task].next, kNone);
+    transaction.set(entry.next, kNone);
     transaction.set(tasks[queue.tail.get()].next, task);
     transaction.set(queue.tail, task);
   }
@@ -293,11 +294,11 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) {
   ProcessEntry& entry = (*processes_)[worker];
   const Index next = entry.idle_next.get();
   const Index previous = entry.idle_previous.get();
-  MINIRAY_SOUND(entry.worker_state.get() == as_word(WorkerState::kIdle) &&
-                    (previous != kNone ? (*processes_)[previous].idle_next : header_->idle_head).get() == worker,
+  Cell<Index>& from_previous = previous != kNone ? (*processes_)[previous].idle_next : header_->idle_head;
+  MINIRAY_SOUND(entry.worker_state.get() == as_word(WorkerState::kIdle) && from_previous.get() == worker,
                 "scheduler: the list of idle workers is torn");
   if (next != kNone) transaction.set((*processes_)[next].idle_previous, previous);
-  transaction.set(previous != kNone ? (*processes_)[previous].idle_next : header_->idle_head, next);
+  transaction.set(from_previous, next);
   transaction.add(header_->idle_count, kMinusOne);
 }
 
@@ -306,7 +307,8 @@ void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes&
   ProcessEntry& holder = (*processes_)[worker];
   charge(transaction, entry.shape.get(), -1, false);
   transaction.set(entry.state, as_word(TaskState::kLeased));
-  transaction.set(entry.worker, ProcessId{worker, processes_->identity(worker).generation}.packed());
+  transaction.set(entry.worker,
+                  ProcessId{worker, process::Identity::unpack(holder.identity.load_acquire()).generation}.packed());
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
   transaction.set(holder.lease, task);

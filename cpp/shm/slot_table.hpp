@@ -68,6 +68,7 @@ class SlotTable {
         chunks_(reinterpret_cast<SlotChunk*>(region + layout.chunks_offset)),
         records_(reinterpret_cast<R*>(region + layout.offset)),
         end_(layout.capacity),
+        last_(layout.capacity - 1),
         chunk_count_(layout.chunk_count),
         offset_(layout.offset),
         trim_wanted_(trim_wanted),
@@ -75,7 +76,7 @@ class SlotTable {
         file_offset_(file_offset) {}
 
   [[nodiscard]] R& operator[](Index index) const {
-    MINIRAY_SOUND(index - 1 < end_ - 1, R::kDamagedIndex);
+    MINIRAY_SOUND(index - 1 < last_, R::kDamagedIndex);  // kNone is none either
     return records_[index];
   }
   // For indices read from shared memory or from outside; under the lock, so that the chunk stays.
@@ -83,7 +84,7 @@ class SlotTable {
     return index != kNone && index < end_ && index % kChunkRows < chunks_[index / kChunkRows].fresh.get();
   }
   [[nodiscard]] Index index_of(const R& record) const { return static_cast<Index>(&record - records_); }
-  [[nodiscard]] std::uint32_t capacity() const noexcept { return end_ - 1; }
+  [[nodiscard]] std::uint32_t capacity() const noexcept { return last_; }
   [[nodiscard]] SlotTableHeader& header() const { return *header_; }
   [[nodiscard]] std::uint32_t generation_floor(Index index) const {  // of one that take() gave
     return chunks_[index / kChunkRows].generation_floor.get() + 1;
@@ -130,25 +131,28 @@ class SlotTable {
   [[nodiscard]] Index take(Transaction& transaction) {
     const Index open = open_head();
     if (open == kNone) return kNone;
-    SlotChunk& chunk = chunks_[open - 1];
+    const std::uint32_t number = open - 1;
+    SlotChunk& chunk = chunks_[number];
+    const std::uint32_t row_count = rows(number);
     const std::uint32_t used = chunk.used_count.get();
-    MINIRAY_SOUND(phase(open - 1) == ChunkPhase::kBacked && used < rows(open - 1), "slot table: an open chunk has no free row");
+    MINIRAY_SOUND(chunk.phase.get() == static_cast<std::uint32_t>(ChunkPhase::kBacked) && used < row_count,
+                  "slot table: an open chunk has no free row");
     Index index = chunk.free_head.get();
     if (index != kNone) {
-      MINIRAY_SOUND(index / kChunkRows == open - 1 && index < end_, "slot table: a free list leaves its chunk");
+      MINIRAY_SOUND(index - number * kChunkRows < row_count, "slot table: a free list leaves its chunk");
       transaction.set(chunk.free_head, records_[index].next_free.get());
     } else {
       const std::uint32_t fresh = chunk.fresh.get();
-      MINIRAY_SOUND(fresh < rows(open - 1), "slot table: more rows used than there are");
-      index = (open - 1) * kChunkRows + fresh;
+      MINIRAY_SOUND(fresh < row_count, "slot table: more rows used than there are");
+      index = number * kChunkRows + fresh;
       transaction.set(chunk.fresh, fresh + 1);
     }
     MINIRAY_SOUND(records_[index].is_free(), "slot table: a row in use is in the free list");
     transaction.set(chunk.used_count, used + 1);
-    if (used == first_used(open - 1)) [[unlikely]]
+    if (used == first_used(number)) [[unlikely]]
       transaction.add(header_->empty_count, static_cast<std::uint32_t>(-1));
-    if (used + 1 == rows(open - 1)) [[unlikely]]
-      close(transaction, open - 1);
+    if (used + 1 == row_count) [[unlikely]]
+      close(transaction, number);
     return index;
   }
   // The caller has already set the record's state word to free.
@@ -156,12 +160,13 @@ class SlotTable {
     R& record = (*this)[index];
     const std::uint32_t number = index / kChunkRows;
     SlotChunk& chunk = chunks_[number];
+    const std::uint32_t row_count = rows(number);
     const std::uint32_t used = chunk.used_count.get();
-    MINIRAY_SOUND(used - first_used(number) - 1 < rows(number), "slot table: a chunk counts fewer rows than are in use");
+    MINIRAY_SOUND(used - first_used(number) - 1 < row_count, "slot table: a chunk counts fewer rows than are in use");
     transaction.set(record.next_free, chunk.free_head.get());
     transaction.set(chunk.free_head, index);
     transaction.set(chunk.used_count, used - 1);
-    if (used == rows(number)) [[unlikely]]
+    if (used == row_count) [[unlikely]]
       open(transaction, number);
     if (used - 1 == first_used(number)) [[unlikely]] {
       transaction.add(header_->empty_count, 1);
@@ -400,7 +405,8 @@ class SlotTable {
   SlotTableHeader* header_ = nullptr;
   SlotChunk* chunks_ = nullptr;
   R* records_ = nullptr;
-  Index end_ = 1;  // largest index + 1
+  Index end_ = 1;   // largest index + 1
+  Index last_ = 0;  // end_ - 1
   std::uint32_t chunk_count_ = 0;
   std::uint64_t offset_ = 0;  // of record 0
   Atomic<std::uint32_t>* trim_wanted_ = nullptr;

@@ -35,8 +35,9 @@ bool ObjectTable::pin(Transaction& transaction, process::ProcessEntry& entry, Pr
   if (word.get() & bit) return false;
   if (slot >= entry.pin_high_water.get()) transaction.set(entry.pin_high_water, slot + 1);
   transaction.set(word, word.get() | bit);
-  transaction.add(slots[slot].pins, 1);
-  if (slots[slot].has(kListed) && !slots[slot].has(kCached)) list_remove(transaction, slot);
+  ObjectEntry& object = slots[slot];
+  transaction.add(object.pins, 1);
+  if (object.has(kListed) && !object.has(kCached)) list_remove(transaction, slot);
   return true;
 }
 

@@ -309,28 +309,31 @@ bool ObjectTable::may_go(const ObjectEntry& entry) const {
 }
 
 void ObjectTable::list_if_may_go(Transaction& transaction, Index slot) {
-  if (!slots[slot].has(kListed) && may_go(slots[slot])) list_append(transaction, slot);
+  const ObjectEntry& entry = slots[slot];
+  if (!entry.has(kListed) && may_go(entry)) list_append(transaction, slot);
 }
 
 void ObjectTable::list_append(Transaction& transaction, Index slot) {
+  ObjectEntry& entry = slots[slot];
   const Index newest = header_->newest.get();
-  transaction.set(slots[slot].flags, slots[slot].flags.get() | kListed);
-  transaction.set(slots[slot].older, newest);
-  transaction.set(slots[slot].newer, kNone);
+  transaction.set(entry.flags, entry.flags.get() | kListed);
+  transaction.set(entry.older, newest);
+  transaction.set(entry.newer, kNone);
   transaction.set(newest != kNone ? slots[newest].newer : header_->oldest, slot);
   transaction.set(header_->newest, slot);
   transaction.add(header_->listed_count, 1);
 }
 
 void ObjectTable::list_remove(Transaction& transaction, Index slot) {
-  const Index older = slots[slot].older.get();
-  const Index newer = slots[slot].newer.get();
-  MINIRAY_SOUND((older != kNone ? slots[older].newer : header_->oldest).get() == slot &&
-                    (newer != kNone ? slots[newer].older : header_->newest).get() == slot,
-                "objects: the list of those that may go is torn");
-  transaction.set(slots[slot].flags, slots[slot].flags.get() & ~std::uint32_t{kListed});
-  transaction.set(older != kNone ? slots[older].newer : header_->oldest, newer);
-  transaction.set(newer != kNone ? slots[newer].older : header_->newest, older);
+  ObjectEntry& entry = slots[slot];
+  const Index older = entry.older.get();
+  const Index newer = entry.newer.get();
+  Cell<Index>& from_older = older != kNone ? slots[older].newer : header_->oldest;
+  Cell<Index>& from_newer = newer != kNone ? slots[newer].older : header_->newest;
+  MINIRAY_SOUND(from_older.get() == slot && from_newer.get() == slot, "objects: the list of those that may go is torn");
+  transaction.set(entry.flags, entry.flags.get() & ~std::uint32_t{kListed});
+  transaction.set(from_older, newer);
+  transaction.set(from_newer, older);
   transaction.add(header_->listed_count, static_cast<std::uint32_t>(-1));
 }
 

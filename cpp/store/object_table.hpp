@@ -140,9 +140,9 @@ struct SpillVictim {
 class ObjectTable {
  public:
   ObjectTable() = default;
-  ObjectTable(std::byte* region, ObjectTableHeader* header, const ObjectTableHeader& layout, std::uint32_t process_end,
-              PageHeap* heap, PageHeap* spill, std::byte* heap_write, const std::byte* heap_read, platform::Descriptor file,
-              std::uint64_t file_offset, shm::Atomic<std::uint32_t>* trim_wanted) noexcept
+  ObjectTable(std::byte* region, ObjectTableHeader* header, const ObjectTableHeader& layout, PageHeap* heap, PageHeap* spill,
+              std::byte* heap_write, const std::byte* heap_read, platform::Descriptor file, std::uint64_t file_offset,
+              shm::Atomic<std::uint32_t>* trim_wanted) noexcept
       : slots(region, &header->slots, layout.slots, file, file_offset, trim_wanted),
         header_(header),
         region_(region),
@@ -151,7 +151,6 @@ class ObjectTable {
         hold_rows_offset_(layout.hold_rows_offset),
         pin_rows_offset_(layout.pin_rows_offset),
         row_bytes_(layout.row_bytes),
-        process_end_(process_end),
         nonce_(layout.nonce),
         heap_(heap),
         spill_(spill),
@@ -189,7 +188,9 @@ class ObjectTable {
   void discard_payload(Transaction& transaction, Index slot);
   // Whether the payload's pages are reserved already, so that a small one may be written under the lock.
   [[nodiscard]] bool is_backed(Index slot) const {
-    return slots[slot].offset.get() == 0 || heap_->is_backed(slots[slot].offset.get(), heap_bytes(slots[slot]));
+    const ObjectEntry& entry = slots[slot];
+    const std::uint64_t offset = entry.offset.get();
+    return offset == 0 || heap_->is_backed(offset, heap_bytes(entry));
   }
   // Publishes; returns the head of the list of waiters, now detached. Each contained reference must be counted by the caller
   // before.
@@ -247,7 +248,7 @@ class ObjectTable {
 
  private:
   [[nodiscard]] Cell<std::uint64_t>& row_word(std::uint64_t rows_offset, Index process, Index slot) const {
-    MINIRAY_SOUND(process < process_end_ && slot <= slots.capacity(), "objects: a bit of a row that is not there");
+    MINIRAY_SOUND(slot <= slots.capacity(), "objects: a bit of a row that is not there");
     return *reinterpret_cast<Cell<std::uint64_t>*>(region_ + rows_offset + process * row_bytes_ + slot / 64 * 8);
   }
   void count_bits(std::uint64_t rows_offset, Index process, std::uint32_t high_water, std::uint32_t* counts) const;
@@ -280,7 +281,6 @@ class ObjectTable {
   std::uint64_t hold_rows_offset_ = 0;
   std::uint64_t pin_rows_offset_ = 0;
   std::uint64_t row_bytes_ = 0;  // of one process
-  Index process_end_ = 0;        // largest process slot + 1
   std::uint64_t nonce_ = 0;
   PageHeap* heap_ = nullptr;
   PageHeap* spill_ = nullptr;  // places in the spill file

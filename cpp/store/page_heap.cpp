@@ -107,17 +107,19 @@ std::uint32_t PageHeap::pages_of(std::uint32_t page) const {
 // --- runs -------------------------------------------------------------------------------------------------------------
 
 void PageHeap::mark_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages, RunKind kind) {
-  transaction.set(row(page).kind, static_cast<std::uint32_t>(kind));
-  transaction.set(row(page).page_count, pages);
-  transaction.set(row(page + pages - 1).first, page);
+  PageRow& first = row(page);
+  transaction.set(first.kind, static_cast<std::uint32_t>(kind));
+  transaction.set(first.page_count, pages);
+  transaction.set(row(std::uint64_t{page} + pages - 1).first, page);
 }
 
 void PageHeap::bin_insert(Transaction& transaction, std::uint32_t page, std::uint32_t pages) {
   const Bin bin = bin_of(pages);
   Cell<std::uint32_t>& head = header_->bins[bin.first_level][bin.second_level];
   const std::uint32_t next = head.get();
-  transaction.set(row(page).next, next);
-  transaction.set(row(page).previous, shm::kNone);
+  PageRow& first = row(page);
+  transaction.set(first.next, next);
+  transaction.set(first.previous, shm::kNone);
   if (next != shm::kNone) transaction.set(row(next).previous, page);
   transaction.set(head, page);
   Cell<std::uint32_t>& second = header_->second_level_bits[bin.first_level];
@@ -127,17 +129,15 @@ void PageHeap::bin_insert(Transaction& transaction, std::uint32_t page, std::uin
 
 void PageHeap::bin_remove(Transaction& transaction, std::uint32_t page, std::uint32_t pages) {
   const Bin bin = bin_of(pages);
-  const std::uint32_t next = row(page).next.get();
-  const std::uint32_t previous = row(page).previous.get();
-  MINIRAY_SOUND((previous != shm::kNone ? row(previous).next : header_->bins[bin.first_level][bin.second_level]).get() == page,
-                "heap: a list of free runs is torn");
+  const PageRow& first = row(page);
+  const std::uint32_t next = first.next.get();
+  const std::uint32_t previous = first.previous.get();
+  Cell<std::uint32_t>& from_previous =
+      previous != shm::kNone ? row(previous).next : header_->bins[bin.first_level][bin.second_level];
+  MINIRAY_SOUND(from_previous.get() == page, "heap: a list of free runs is torn");
   if (next != shm::kNone) transaction.set(row(next).previous, previous);
-  if (previous != shm::kNone) {
-    transaction.set(row(previous).next, next);
-    return;
-  }
-  transaction.set(header_->bins[bin.first_level][bin.second_level], next);
-  if (next != shm::kNone) return;
+  transaction.set(from_previous, next);
+  if (previous != shm::kNone || next != shm::kNone) return;
   Cell<std::uint32_t>& second = header_->second_level_bits[bin.first_level];
   transaction.set(second, second.get() & ~(1U << bin.second_level));
   if (second.get() == 0) {
@@ -287,16 +287,13 @@ void PageHeap::partial_push(Transaction& transaction, std::uint32_t page, std::u
 }
 
 void PageHeap::partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) {
-  const std::uint32_t next = row(page).next.get();
-  const std::uint32_t previous = row(page).previous.get();
-  MINIRAY_SOUND((previous != shm::kNone ? row(previous).next : header_->partial[size_class]).get() == page,
-                "heap: a list of slabs is torn");
+  const PageRow& first = row(page);
+  const std::uint32_t next = first.next.get();
+  const std::uint32_t previous = first.previous.get();
+  Cell<std::uint32_t>& from_previous = previous != shm::kNone ? row(previous).next : header_->partial[size_class];
+  MINIRAY_SOUND(from_previous.get() == page, "heap: a list of slabs is torn");
   if (next != shm::kNone) transaction.set(row(next).previous, previous);
-  if (previous != shm::kNone) {
-    transaction.set(row(previous).next, next);
-  } else {
-    transaction.set(header_->partial[size_class], next);
-  }
+  transaction.set(from_previous, next);
 }
 
 bool PageHeap::release_empty_slab(Transaction& transaction, std::uint32_t size_class) {
