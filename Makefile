@@ -11,6 +11,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
+FAULTS_ARGS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -34,7 +35,9 @@ help:
 	@echo 'make demo             run examples/source_census.py'
 	@echo 'make test             C++ tests, then tests/ with pytest (PYTEST_ARGS="-k name --run-slow")'
 	@echo 'make bench            python -m benchmarks (BENCH_ARGS=...)'
-	@echo 'make soak             hours of random work and kills (SOAK_ARGS="--minutes 15 --seed 1")'
+	@echo 'make faults           every fault at every pass of a program, an hour (FAULTS_ARGS="--most 4 --only spill.")'
+	@echo 'make soak             hours of random work and kills (SOAK_ARGS="--kills 20000 --minutes 30 --seed 1")'
+	@echo 'make killed-driver    the driver of the demo is killed at a hundred random moments (KILLED_ARGS=...)'
 	@echo 'make conformance-ray  tests/conformance on a real Ray $(RAY_VERSION)'
 	@echo 'make lint types       ruff, clang-format, clang-tidy, layers; mypy'
 	@echo 'make format stub      rewrite the sources in style; rewrite src/miniray/_miniray_core.pyi'
@@ -84,7 +87,7 @@ wheel: $(STAMPS)/wheel
 
 # ------------------------------------------------------------------------------------------------------------------------ use
 
-.PHONY: demo test test-cpp test-python bench soak conformance-ray
+.PHONY: demo test test-cpp test-python bench soak faults killed-driver conformance-ray
 demo: install
 	$(BIN)/python examples/source_census.py
 
@@ -110,10 +113,19 @@ test-python: install
 	  $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: install
+	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 soak: install
 	$(BIN)/python tests/stress/soak.py $(SOAK_ARGS)
+
+killed-driver: install
+	$(BIN)/python tests/stress/killed_driver.py --moments 100 --limit 1 $(KILLED_ARGS)
+
+faults: install cpp-build
+	@rm -rf $(CPP_BUILD)/site
+	@cmake --install $(CPP_BUILD) --component python > /dev/null
+	MINIRAY_FAULTS_SITE=$(abspath $(CPP_BUILD)/site) $(BIN)/python tests/faults/every_pass.py $(FAULTS_ARGS)
 
 # The same test bodies on a real Ray, in an environment of their own.
 $(RAY_VENV)/bin/python: | $(BIN)/python

@@ -147,6 +147,11 @@ def out_of_core(engine: Engine) -> float:
     return 2 * _BLOCK_BYTES * _BLOCKS / 1e9 / seconds
 
 
+def crash(*, tries_again: bool) -> Callable[[Engine], float]:
+    """Milliseconds from SIGKILL of a busy worker of 100 MB to the error, or to the result of the second try."""
+    return lambda engine: engine.crash(tries_again) * 1e3
+
+
 def start_up(engine: Engine) -> float:
     """Milliseconds from ``init`` to the first result, import done, in a fresh process."""
     if engine.name not in ("miniray", "ray"):
@@ -186,6 +191,8 @@ CASES: dict[str, Case] = {
         Case("get_1_gb", "get of a 1 GB array", "us", False, get_1_gb),
         Case("get_10000_refs", "get of an object of 10,000 refs", "ms", False, get_10000_refs),
         Case("out_of_core", "768 MB through a store of 256 MB, written and read", "GB/s", True, out_of_core),
+        Case("crash_error", "SIGKILL of a worker of 100 MB to the error", "ms", False, crash(tries_again=False)),
+        Case("crash_retry", "the same to the retried result, one worker idle", "ms", False, crash(tries_again=True)),
         Case("import", "import, beyond Python's and cloudpickle's", "ms", False, import_time),
         Case("start_up", "init(num_cpus=2) to the first result", "ms", False, start_up),
     )

@@ -16,10 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import Any, ClassVar
 
 from benchmarks import floor
+from benchmarks.crashes import NO_ANSWER_SECONDS, NoAnswerError, hold_and_compute, seconds_after_kill
 
 Seconds = float
 
@@ -70,6 +71,10 @@ class Engine:
         """Submit ``count`` tasks one by one, then get all results."""
         raise NotImplementedError
 
+    def crash(self, tries_again: bool) -> Seconds:
+        """Kill a worker with 100 MB that computes, another being idle; time until the error, or until the result."""
+        raise NotImplementedError
+
     def put(self, value: Any) -> Any:
         """Make a value available to all workers; return what keeps it."""
         raise NotImplementedError
@@ -95,6 +100,7 @@ class RayLike(Engine):
     """miniray and Ray, by the same lines."""
 
     def start(self, workers: int) -> None:
+        self.workers = workers
         self.ray = importlib.import_module(self.name)
         self.ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
         self.task = self.ray.remote(identity)
@@ -109,6 +115,19 @@ class RayLike(Engine):
     def batch(self, count: int) -> None:
         remote = self.task.remote
         self.ray.get([remote(i) for i in range(count)])
+
+    def crash(self, tries_again: bool) -> Seconds:
+        self.batch(self.workers * 50)  # all are there again
+        task = self.ray.remote(max_retries=3 if tries_again else 0)(hold_and_compute)
+
+        def wait(ref: Any) -> None:
+            try:
+                answer = self.ray.get(ref)
+            except self.ray.exceptions.WorkerCrashedError:
+                answer = "error"
+            assert answer == ("again" if tries_again else "error"), answer
+
+        return seconds_after_kill(task.remote, wait)
 
     def put(self, value: Any) -> Any:
         return self.ray.put(value)
@@ -175,12 +194,28 @@ class Pool(Engine):
         for result in [self.pool.apply_async(identity, (i,)) for i in range(count)]:
             result.get()
 
+    def crash(self, tries_again: bool) -> Seconds:
+        def wait(result: Any) -> None:
+            try:
+                result.get(NO_ANSWER_SECONDS)
+            except multiprocessing.TimeoutError as error:
+                raise NoAnswerError from error
 
-class Executor(Engine):
-    name = "ProcessPoolExecutor"
+        return seconds_after_kill(lambda *arguments: self.pool.apply_async(hold_and_compute, arguments), wait)
+
+
+class Futures(Engine):
+    """Executors of the standard library's interface; a crash breaks all of one, so a new one has to try again."""
+
+    executor: Any
+
+    def make(self, workers: int) -> Any:
+        """Return a new executor."""
+        raise NotImplementedError
 
     def start(self, workers: int) -> None:
-        self.executor = ProcessPoolExecutor(workers)
+        self.workers = workers
+        self.executor = self.make(workers)
         self.batch(workers * 50)
 
     def stop(self) -> None:
@@ -192,6 +227,41 @@ class Executor(Engine):
     def batch(self, count: int) -> None:
         for future in [self.executor.submit(identity, i) for i in range(count)]:
             future.result()
+
+    def crash(self, tries_again: bool) -> Seconds:
+        submitted: tuple[Any, ...] = ()
+
+        def submit(*arguments: Any) -> Any:
+            nonlocal submitted
+            submitted = arguments
+            return self.executor.submit(hold_and_compute, *arguments)
+
+        def wait(future: Any) -> None:
+            with contextlib.suppress(BrokenExecutor):
+                raise AssertionError(f"a result of a killed worker: {future.result()}")
+            if tries_again:
+                self.executor = self.make(self.workers)
+                assert self.executor.submit(hold_and_compute, *submitted).result() == "again"
+
+        seconds = seconds_after_kill(submit, wait)
+        self.stop()
+        self.start(self.workers)
+        return seconds
+
+
+class Executor(Futures):
+    name = "ProcessPoolExecutor"
+
+    def make(self, workers: int) -> Any:
+        return ProcessPoolExecutor(workers)
+
+
+class Loky(Futures):
+    name = "loky"
+    module = "loky"
+
+    def make(self, workers: int) -> Any:
+        return importlib.import_module("loky").get_reusable_executor(max_workers=workers, timeout=None)
 
 
 class Floor(Engine):
@@ -267,4 +337,4 @@ def _shared_memory(size_bytes: int) -> memoryview:
     return memoryview(mapping)
 
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Miniray, Ray, Pool, Executor, Floor)}
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Miniray, Ray, Pool, Executor, Loky, Floor)}

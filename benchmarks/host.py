@@ -8,6 +8,7 @@ import os
 import sys
 
 from benchmarks.cases import CASES
+from benchmarks.crashes import NO_ANSWER_SECONDS, NoAnswerError
 from benchmarks.engines import ENGINES
 
 
@@ -25,6 +26,8 @@ def main(engine_name: str, workers: int) -> None:
             answer = {"sample": CASES[line.strip()].sample(engine)}
         except NotImplementedError:
             answer = {"gap": "not offered"}
+        except NoAnswerError:
+            answer = {"gap": f"{line.strip()}: no answer within {NO_ANSWER_SECONDS:g} s"}
         answers.write(json.dumps(answer) + "\n")
     if gap is None:
         engine.stop()

@@ -124,6 +124,8 @@ def promises(rows: Sequence[Row]) -> list[Promise]:
         ("get_small", "get of a small object, us", 1),
         ("get_1_gb", "get of a 1 GB array, us", 20),
         ("get_10000_refs", "get of an object of 10,000 refs, ms", 10),
+        ("crash_error", "SIGKILL of a worker of 100 MB to the error, ms", 10),
+        ("crash_retry", "SIGKILL of a worker of 100 MB to the retried result, ms", 20),
     ):
         if (row := by_name.get(name)) is not None:
             check(text, row.median("miniray"), limit, at_most=True)

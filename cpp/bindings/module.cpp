@@ -9,6 +9,7 @@
 #include "python/caller.hpp"
 #include "python/codec.hpp"
 #include "python/executor.hpp"
+#include "python/fault_functions.hpp"
 #include "python/object_ref.hpp"
 #include "python/objects.hpp"
 #include "python/observer.hpp"
@@ -17,13 +18,17 @@
 #include "python/supervision.hpp"
 
 NB_MODULE(_miniray_core, module) {
+  // The session, its hooks and the types are the process's; a value of another interpreter must not meet them.
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    throw nanobind::import_error("miniray works in the main interpreter only, not in a subinterpreter: make its calls there");
+  }
   module.doc() = "Shared-memory core of miniray.";
   module.attr("__version__") = MINIRAY_VERSION;
   nanobind::set_leak_warnings(false);  // types live until the interpreter ends, and atexit keeps a function
   namespace python = miniray::python;
   for (const auto add : {python::add_object_ref_type, python::add_store_memory, python::add_caller_type,
                          python::add_object_functions, python::add_executor_functions, python::add_session_functions,
-                         python::add_supervision_functions, python::add_observer_functions}) {
+                         python::add_supervision_functions, python::add_observer_functions, python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

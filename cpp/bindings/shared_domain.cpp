@@ -49,7 +49,8 @@ bool unlink_if_dead(const std::string& file) {
   runtime::DomainUsage usage{};
   const runtime::DomainFailure found = runtime::Domain::inspect(file.c_str(), usage, false);
   const bool is_ours = usage == runtime::DomainUsage::kObjectStore || usage == runtime::DomainUsage::kScheduler;
-  if (!is_ours || found.error == runtime::DomainError::kForeign || found.owner != 0) return false;
+  const bool is_judged = found.error != runtime::DomainError::kForeign && found.error != runtime::DomainError::kOtherNamespace;
+  if (!is_ours || !is_judged || found.owner != 0) return false;
   return platform::unlink_shared_file(file.c_str()) == 0;
 }
 

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "platform/fault_point.hpp"
 #include "platform/platform.hpp"
 
 #ifndef MADV_POPULATE_READ
@@ -53,7 +55,8 @@ WaitResult wait_on_word(const std::uint32_t* word, std::uint32_t expected, std::
     timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000);
     limit = &timeout;
   }
-  const long result = syscall(SYS_futex, word, FUTEX_WAIT, expected, limit, nullptr, 0);
+  const long result =
+      MINIRAY_SYSTEM_CALL("system.futex_wait", syscall(SYS_futex, word, FUTEX_WAIT, expected, limit, nullptr, 0));
   if (result == 0 || errno == EAGAIN) return WaitResult::kWoken;
   if (errno == ETIMEDOUT) return WaitResult::kTimedOut;
   return WaitResult::kInterrupted;
@@ -65,8 +68,9 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept {
 
 namespace {
 
-// Reads /proc/<pid>/stat; its fields from the end of the second on (the name may hold spaces and parentheses), or nullptr.
-const char* read_process_facts(ProcessNumber process, char (&text)[1024]) noexcept {
+// /proc/<pid>/stat from the end of the program's name on, which may hold spaces and parentheses: ") S 1 ...", the third field and those
+// behind it. nullptr when there is no such process.
+const char* read_status(ProcessNumber process, char (&text)[1024]) noexcept {
   char path[32] = "/proc/";
   char digits[12];
   int count = 0;
@@ -75,7 +79,7 @@ const char* read_process_facts(ProcessNumber process, char (&text)[1024]) noexce
   char* end = path + 6;
   while (count > 0) *end++ = digits[--count];
   memcpy(end, "/stat", 6);
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  const int file = MINIRAY_SYSTEM_CALL("system.open_status", open(path, O_RDONLY | O_CLOEXEC));
   if (file < 0) return nullptr;
   const ssize_t length = read(file, text, sizeof(text) - 1);
   close(file);
@@ -86,25 +90,30 @@ const char* read_process_facts(ProcessNumber process, char (&text)[1024]) noexce
 
 }  // namespace
 
-bool process_is_stopped(ProcessNumber process) noexcept {
-  char text[1024];
-  const char* position = read_process_facts(process, text);
-  return position != nullptr && strlen(position) >= 3 && (position[2] == 'T' || position[2] == 't');
-}
-
 std::uint64_t process_start_time(ProcessNumber process) noexcept {
   char text[1024];
-  const char* position = read_process_facts(process, text);
-  if (position == nullptr) return 0;
-  for (int field = 2; field < 22; ++field) {
-    position = strchr(position + 1, ' ');
-    if (position == nullptr) return 0;
-  }
-  return strtoull(position + 1, nullptr, 10);
+  const char* position = read_status(process, text);
+  for (int field = 2; position != nullptr && field < 22; ++field) position = strchr(position + 1, ' ');
+  return position == nullptr ? 0 : strtoull(position + 1, nullptr, 10);
+}
+
+RunState run_state(ProcessNumber process) noexcept {
+  char text[1024];
+  const char* position = read_status(process, text);
+  if (position == nullptr || position[1] != ' ') return RunState::kOther;
+  if (position[2] == 'T') return RunState::kStopped;
+  return position[2] == 't' ? RunState::kTraced : RunState::kOther;
+}
+
+void end_process(ProcessNumber process, std::uint64_t start_time) noexcept {
+  const Descriptor file = open_process(process);
+  if (file < 0) return;
+  if (start_time != 0 && process_start_time(process) == start_time) syscall(SYS_pidfd_send_signal, file, SIGKILL, nullptr, 0);
+  close(file);
 }
 
 Descriptor open_process(ProcessNumber process) noexcept {
-  const long file = syscall(SYS_pidfd_open, process, 0);
+  const long file = MINIRAY_SYSTEM_CALL("system.pidfd_open", syscall(SYS_pidfd_open, process, 0));
   return file < 0 ? -errno : static_cast<Descriptor>(file);
 }
 
@@ -114,7 +123,7 @@ bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept {
   if (file == -ESRCH) return true;
   if (file >= 0) {
     pollfd query{file, POLLIN, 0};
-    const bool ended = poll(&query, 1, 0) == 1 && (query.revents & POLLIN) != 0;
+    const bool ended = MINIRAY_SYSTEM_CALL("system.poll", poll(&query, 1, 0)) == 1 && (query.revents & POLLIN) != 0;
     close(file);
     if (ended) return true;
   } else if (kill(process, 0) != 0 && errno == ESRCH) {
@@ -136,16 +145,53 @@ void yield_to_other_threads() noexcept {
   (void)setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);  // Linux keeps it per thread
 }
 
-std::uint64_t process_namespace() noexcept {
+namespace {
+std::uint64_t namespace_number(const char* path) noexcept {
   struct stat status{};
-  return stat("/proc/self/ns/pid", &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
+  return stat(path, &status) == 0 ? static_cast<std::uint64_t>(status.st_ino) : 0;
 }
+// The kernel marks it when the thread that holds it ends (robust futex list, set_robust_list(2)).
+pthread_mutex_t announced;
+}  // namespace
+
+std::uint64_t process_namespace() noexcept { return namespace_number("/proc/self/ns/pid"); }
+
+std::uint64_t time_namespace() noexcept { return namespace_number("/proc/self/ns/time"); }
+
+bool announce_thread() noexcept {
+  pthread_mutexattr_t attributes;
+  if (pthread_mutexattr_init(&attributes) != 0) return false;
+  const bool done = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
+                    pthread_mutex_init(&announced, &attributes) == 0 && pthread_mutex_lock(&announced) == 0;
+  pthread_mutexattr_destroy(&attributes);
+  return done;
+}
+
+void wait_for_announced_thread() noexcept { (void)pthread_mutex_lock(&announced); }
+
+void write_to_standard_error(const char* text) noexcept {
+  pollfd query{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&query, 1, 1000) < 1 || (query.revents & POLLOUT) == 0) return;
+  if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
+}
+
+namespace {
+ssize_t read_random_device(char* destination, std::size_t size_bytes) noexcept {
+  const int file = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  const ssize_t done = read(file, destination, size_bytes);
+  close(file);
+  return done;
+}
+}  // namespace
 
 void fill_random(void* destination, std::size_t size_bytes) noexcept {
   auto* position = static_cast<char*>(destination);
   while (size_bytes > 0) {
-    const ssize_t done = getrandom(position, size_bytes, 0);
-    if (done < 0) continue;
+    ssize_t done = getrandom(position, size_bytes, 0);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) done = read_random_device(position, size_bytes);  // a sandbox that does not know the call
+    if (done <= 0) exit_immediately(1);                             // names that others can guess are no way out
     position += done;
     size_bytes -= static_cast<std::size_t>(done);
   }
@@ -162,10 +208,12 @@ void read_boot_id(char (&destination)[40]) noexcept {
 
 Descriptor create_anonymous_file(const char* name, std::uint64_t size_bytes) noexcept {
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  int file = static_cast<int>(syscall(SYS_memfd_create, name, kFlags | MFD_NOEXEC_SEAL));
+  int file =
+      static_cast<int>(MINIRAY_SYSTEM_CALL("system.memfd_create", syscall(SYS_memfd_create, name, kFlags | MFD_NOEXEC_SEAL)));
   if (file < 0 && errno == EINVAL) file = static_cast<int>(syscall(SYS_memfd_create, name, kFlags));
   if (file < 0) return -errno;
-  if (fchmod(file, 0600) != 0 || ftruncate(file, static_cast<off_t>(size_bytes)) != 0) {
+  if (fchmod(file, 0600) != 0 ||
+      MINIRAY_SYSTEM_CALL("system.ftruncate", ftruncate(file, static_cast<off_t>(size_bytes))) != 0) {
     const int error = errno;
     close(file);
     return -error;
@@ -182,7 +230,8 @@ int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_byte
   if (!is_same_file(file)) return -EBADF;
   while (size_bytes > 0) {
     const std::uint64_t piece = size_bytes < kPiece ? size_bytes : kPiece;
-    if (fallocate(file, 0, static_cast<off_t>(offset), static_cast<off_t>(piece)) != 0) {
+    if (MINIRAY_SYSTEM_CALL("system.fallocate", fallocate(file, 0, static_cast<off_t>(offset), static_cast<off_t>(piece))) !=
+        0) {
       if (errno == EINTR) continue;
       return -errno;
     }
@@ -194,10 +243,13 @@ int reserve_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_byte
 
 int discard_pages(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
   if (!is_same_file(file)) return -EBADF;
-  return fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                   static_cast<off_t>(size_bytes)) == 0
-             ? 0
-             : -errno;
+  for (;;) {  // a signal interrupts it; what is done by then is done
+    const int result =
+        MINIRAY_SYSTEM_CALL("system.punch_hole", fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                           static_cast<off_t>(offset), static_cast<off_t>(size_bytes)));
+    if (result == 0) return 0;
+    if (errno != EINTR) return -errno;
+  }
 }
 
 std::uint64_t file_system_free_bytes(Descriptor file) noexcept {
@@ -215,8 +267,10 @@ std::uint64_t shared_memory_available_bytes() noexcept {
 bool populate_for_read(const std::byte* address, std::uint64_t size_bytes) noexcept {
   const auto start = reinterpret_cast<std::uintptr_t>(address) & ~(std::uintptr_t{kPageBytes} - 1);
   const std::uint64_t length = reinterpret_cast<std::uintptr_t>(address) + size_bytes - start;
-  if (madvise(reinterpret_cast<void*>(start), length, MADV_POPULATE_READ) == 0) return true;
-  return errno == EINVAL || errno == EAGAIN || errno == EINTR;  // a kernel before 5.14, which does not know
+  if (MINIRAY_SYSTEM_CALL("system.populate", madvise(reinterpret_cast<void*>(start), length, MADV_POPULATE_READ)) == 0)
+    return true;
+  // Anything else says nothing about the file: a kernel before 5.14 or a sandbox does not know the call.
+  return errno != EFAULT && errno != EHWPOISON && errno != EIO && errno != ENOMEM;
 }
 
 }  // namespace miniray::platform

@@ -39,18 +39,27 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 // belongs to a process started at another time. `start_time` 0 means unknown.
 // Any doubt is "alive".
 [[nodiscard]] bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept;
-// Whether a signal or a debugger holds it; false when that cannot be told.
-[[nodiscard]] bool process_is_stopped(ProcessNumber process) noexcept;
 // A descriptor that becomes readable when the process has ended (pidfd on
 // Linux), close-on-exec, or -errno.
 [[nodiscard]] Descriptor open_process(ProcessNumber process) noexcept;
+enum class RunState { kOther, kStopped, kTraced };  // by SIGSTOP and its like; by a debugger
+[[nodiscard]] RunState run_state(ProcessNumber process) noexcept;
+// Kills exactly this process: not another one that has its number by now, and nobody when in doubt.
+void end_process(ProcessNumber process, std::uint64_t start_time) noexcept;
 // Blocks until the process behind an open_process() descriptor has ended. False: somebody closed the descriptor.
 [[nodiscard]] bool wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;
-void block_all_signals() noexcept;       // for this thread
-void yield_to_other_threads() noexcept;  // this thread, from now on: the lowest priority
+void tell_user(const char* text, std::size_t length) noexcept;  // on standard error, at once
+void block_all_signals() noexcept;                              // for this thread
+void yield_to_other_threads() noexcept;                         // this thread, from now on: the lowest priority
 [[nodiscard]] std::uint32_t user_number() noexcept;
 [[nodiscard]] std::uint64_t process_namespace() noexcept;  // 0 when unknown
+[[nodiscard]] std::uint64_t time_namespace() noexcept;     // the same
+// A thread can end while its process lives on: pthread_exit, or the exit system call. One thread per process says once that it is
+// waited for; false: the system has no means. Then others may wait, which blocks until that thread has ended.
+[[nodiscard]] bool announce_thread() noexcept;
+void wait_for_announced_thread() noexcept;
+void write_to_standard_error(const char* text) noexcept;  // a line; dropped when nobody makes room for it within a second
 void fill_random(void* destination, std::size_t size_bytes) noexcept;
 void read_boot_id(char (&destination)[40]) noexcept;  // zero-terminated; empty when unknown
 

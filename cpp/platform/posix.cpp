@@ -12,6 +12,7 @@
 #include <atomic>
 #include <initializer_list>
 
+#include "platform/fault_point.hpp"
 #include "platform/platform.hpp"
 
 namespace miniray::platform {
@@ -25,6 +26,11 @@ std::uint64_t monotonic_ns() noexcept {
 ProcessNumber current_process() noexcept { return static_cast<ProcessNumber>(getpid()); }
 
 void exit_immediately(int code) noexcept { _exit(code); }
+
+void tell_user(const char* text, std::size_t length) noexcept {
+  while (write(STDERR_FILENO, text, length) < 0 && errno == EINTR) {
+  }
+}
 
 void block_all_signals() noexcept {
   sigset_t all;
@@ -53,9 +59,10 @@ bool slash_name(const char* name, char (&path)[256]) noexcept {
 Descriptor create_shared_file(const char* name, std::uint64_t size_bytes) noexcept {
   char path[256];
   if (!slash_name(name, path)) return -EINVAL;
-  const int file = shm_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  const int file = MINIRAY_SYSTEM_CALL("system.shm_open", shm_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   if (file < 0) return -errno;
-  if (fchmod(file, 0600) != 0 || ftruncate(file, static_cast<off_t>(size_bytes)) != 0) {
+  if (fchmod(file, 0600) != 0 ||
+      MINIRAY_SYSTEM_CALL("system.ftruncate", ftruncate(file, static_cast<off_t>(size_bytes))) != 0) {
     const int error = errno;
     shm_unlink(path);
     close(file);
@@ -70,7 +77,7 @@ Descriptor open_file_only(const char* name, int access) noexcept {
   char path[256];
   if (!slash_name(name, path)) return -EINVAL;
   // O_NONBLOCK: a pipe would wait for its other end. A folder is EINVAL to some C libraries.
-  const int file = shm_open(path, access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+  const int file = MINIRAY_SYSTEM_CALL("system.shm_open", shm_open(path, access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0));
   if (file < 0) {
     const bool is_something_else = errno == ELOOP || errno == EISDIR || errno == EINVAL || errno == ENXIO || errno == ENODEV;
     return is_something_else ? kNoFile : -errno;
@@ -90,8 +97,9 @@ Descriptor open_shared_file_for_reading(const char* name) noexcept { return open
 std::int64_t read_file(Descriptor file, std::uint64_t offset, void* destination, std::uint64_t size_bytes) noexcept {
   std::uint64_t done = 0;
   while (done < size_bytes) {
-    const ssize_t part =
-        pread(file, static_cast<char*>(destination) + done, size_bytes - done, static_cast<off_t>(offset + done));
+    std::size_t length = size_bytes - done;
+    const ssize_t part = MINIRAY_SYSTEM_TRANSFER(
+        "system.pread", length, pread(file, static_cast<char*>(destination) + done, length, static_cast<off_t>(offset + done)));
     if (part < 0 && errno == EINTR) continue;
     if (part < 0) return -errno;
     if (part == 0) break;
@@ -103,12 +111,12 @@ std::int64_t read_file(Descriptor file, std::uint64_t offset, void* destination,
 int unlink_shared_file(const char* name) noexcept {
   char path[256];
   if (!slash_name(name, path)) return -EINVAL;
-  return shm_unlink(path) == 0 ? 0 : -errno;
+  return MINIRAY_SYSTEM_CALL("system.shm_unlink", shm_unlink(path)) == 0 ? 0 : -errno;
 }
 
 int file_facts(Descriptor file, FileFacts& facts) noexcept {
   struct stat status{};
-  if (fstat(file, &status) != 0) return -errno;
+  if (MINIRAY_SYSTEM_CALL("system.fstat", fstat(file, &status)) != 0) return -errno;
   facts.size_bytes = static_cast<std::uint64_t>(status.st_size);
   facts.user = static_cast<std::uint32_t>(status.st_uid);
   facts.mode = static_cast<std::uint32_t>(status.st_mode) & 0777U;
@@ -124,7 +132,9 @@ int write_file(Descriptor file, std::uint64_t offset, const void* data, std::uin
   const auto* position = static_cast<const char*>(data);
   if (!is_same_file(file)) return -EBADF;
   while (size_bytes > 0) {
-    const ssize_t done = pwrite(file, position, size_bytes, static_cast<off_t>(offset));
+    std::size_t length = size_bytes;
+    const ssize_t done =
+        MINIRAY_SYSTEM_TRANSFER("system.pwrite", length, pwrite(file, position, length, static_cast<off_t>(offset)));
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return done < 0 ? -errno : -EIO;
     position += done;
@@ -148,7 +158,7 @@ int reserve_file_space(Descriptor file, std::uint64_t offset, std::uint64_t size
 }
 
 int duplicate_descriptor(Descriptor file) noexcept {
-  const int copy = fcntl(file, F_DUPFD_CLOEXEC, 3);
+  const int copy = MINIRAY_SYSTEM_CALL("system.dup", fcntl(file, F_DUPFD_CLOEXEC, 3));
   return copy < 0 ? -errno : copy;
 }
 
@@ -224,7 +234,7 @@ std::uint64_t descriptor_limit() noexcept { return soft_limit(RLIMIT_NOFILE); }
 
 void ring_doorbell(Descriptor doorbell) noexcept {
   const std::uint64_t one = 1;
-  while (doorbell >= 0 && write(doorbell, &one, sizeof(one)) < 0 && errno == EINTR) {
+  while (doorbell >= 0 && MINIRAY_SYSTEM_CALL("system.ring", write(doorbell, &one, sizeof(one))) < 0 && errno == EINTR) {
   }
 }
 
@@ -232,7 +242,8 @@ void on_fork_in_child(void (*handler)()) noexcept { (void)pthread_atfork(nullptr
 
 std::byte* map_file(Descriptor file, std::uint64_t size_bytes, Access access) noexcept {
   const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* address = mmap(nullptr, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, file, 0);
+  void* address =
+      MINIRAY_SYSTEM_CALL("system.mmap", mmap(nullptr, size_bytes, protection, MAP_SHARED | MAP_NORESERVE, file, 0));
   if (address == MAP_FAILED) return nullptr;
 #ifdef MADV_DONTDUMP
   madvise(address, size_bytes, MADV_DONTDUMP);
@@ -241,7 +252,8 @@ std::byte* map_file(Descriptor file, std::uint64_t size_bytes, Access access) no
 }
 
 std::byte* map_part(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept {
-  void* address = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, static_cast<off_t>(offset));
+  void* address = MINIRAY_SYSTEM_CALL(
+      "system.mmap", mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, static_cast<off_t>(offset)));
   return address == MAP_FAILED ? nullptr : static_cast<std::byte*>(address);
 }
 

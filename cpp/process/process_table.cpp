@@ -1,6 +1,42 @@
 #include "process/process_table.hpp"
 
+#include <cstdio>
+
 namespace miniray::process {
+
+namespace {
+
+constexpr std::uint64_t kSlowNs = 10'000'000'000;  // of a holder that is not stopped: the machine is short of something
+constexpr std::uint64_t kNsPerMs = 1'000'000;
+
+const char* kind_name(ProcessKind kind) noexcept {
+  switch (kind) {
+    case ProcessKind::kDriver:
+      return "the driver";
+    case ProcessKind::kSupervisor:
+      return "the supervisor";
+    case ProcessKind::kWorker:
+      return "a worker";
+    default:
+      return "a program";
+  }
+}
+
+// Whether this stage of this section had not been told of, by anybody.
+bool is_first_to_tell(shm::LockBlock& block, std::uint64_t section, std::uint32_t stage) noexcept {
+  const std::uint64_t mark = 2 * section + stage;
+  std::uint64_t told = block.stall_told.load_acquire();
+  return told < mark && block.stall_told.compare_exchange(told, mark);
+}
+
+template <class... Values>
+void tell(const char* format, Values... values) noexcept {
+  char text[400];
+  const int length = std::snprintf(text, sizeof(text), format, values...);
+  if (length > 0) platform::tell_user(text, static_cast<std::size_t>(length) < sizeof(text) ? length : sizeof(text) - 1);
+}
+
+}  // namespace
 
 ProcessId ProcessTable::claim(ProcessKind kind) {
   const platform::ProcessNumber number = platform::current_process();
@@ -73,9 +109,46 @@ void ProcessTable::ring_all() noexcept {
   }
 }
 
-bool ProcessTable::holder_is_stopped(std::uint32_t process_slot) noexcept {
-  if (process_slot >= end_) return false;
-  return platform::process_is_stopped(Identity::unpack(entries_[process_slot].identity.load_acquire()).number);
+bool ProcessTable::holder_stalls(const shm::Stall& stall, shm::LockBlock& block) noexcept {
+  const Index slot = (stall.holder & 0xFFFF) - 1;
+  if (slot >= end_) return false;
+  const Identity found = Identity::unpack(entries_[slot].identity.load_acquire());
+  if (found.state == ProcessState::kFree || (found.generation & shm::LockWord::kGenerationMask) != stall.holder >> 16)
+    return false;
+  const platform::RunState state = platform::run_state(found.number);
+  const bool is_stopped = state != platform::RunState::kOther;
+  const std::uint64_t limit_ns = block.stop_limit_ms.load_relaxed() * kNsPerMs;
+  const bool may_end = state == platform::RunState::kStopped && limit_ns != 0 &&
+                       (found.kind == ProcessKind::kWorker || found.kind == ProcessKind::kSupervisor);
+  const char* who = kind_name(found.kind);
+  if (may_end && stall.waited_ns >= limit_ns) {
+    if (is_first_to_tell(block, stall.section, 1)) {
+      tell("miniray: process %d (%s) was stopped for %.1f s while others waited for it: it is killed.\n", found.number, who,
+           static_cast<double>(stall.waited_ns) / 1e9);
+    }
+    platform::end_process(found.number, entries_[slot].start_time.load_acquire());
+  } else if (is_stopped || stall.waited_ns >= kSlowNs) {
+    if (!is_first_to_tell(block, stall.section, 0)) return is_stopped;
+    if (!is_stopped) {
+      tell(
+          "miniray: process %d (%s) has not finished a change of the session's tables for %.0f s, and others wait for it. The "
+          "machine may be short of memory or processors.\n",
+          found.number, who, static_cast<double>(stall.waited_ns) / 1e9);
+    } else if (may_end) {
+      tell(
+          "miniray: process %d (%s) was stopped (SIGSTOP) in a change of the session's tables, and others wait for it. Let it "
+          "go on: "
+          "kill -CONT %d. After %.1f s it is killed; its task is then tried again as after a crash.\n",
+          found.number, who, found.number, static_cast<double>(limit_ns) / 1e9);
+    } else {
+      tell(
+          "miniray: process %d (%s) was stopped (SIGSTOP, Ctrl-Z or a debugger) in a change of the session's tables, and "
+          "others wait "
+          "for it. Let it go on: kill -CONT %d.\n",
+          found.number, who, found.number);
+    }
+  }
+  return is_stopped;
 }
 
 bool ProcessTable::holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept {

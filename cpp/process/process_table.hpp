@@ -7,6 +7,8 @@
 //             P3 cells belong to the scheduler and the store, under the lock.
 // Wake words  a process sleeps on its own `wake` word. [W1] ring(): add to wake, then read sleeping -> sleeper: set sleeping,
 //             then compare wake; all sequentially consistent, so one of the two sees the other.
+// Stop        a process that is stopped with the lock in its hand is told of, once; after the limit a worker or a supervisor is killed
+//             (another takes its place), anybody else is waited for: nobody takes the lock from a living process.
 // Crash       a row whose process is dead is found by whoever looks (holder_is_dead) and freed by recovery/dead_process.cpp.
 #pragma once
 
@@ -110,8 +112,8 @@ class ProcessTable final : public shm::HolderProbe {
   void ring_all() noexcept;
 
   bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept override;
-  bool holder_is_stopped(std::uint32_t process_slot) noexcept override;
   void after_repair() noexcept override { ring_all(); }
+  bool holder_stalls(const shm::Stall& stall, shm::LockBlock& block) noexcept override;
 
  private:
   ProcessTableHeader* header_ = nullptr;

@@ -43,6 +43,12 @@ PyObject* raise_system_error(int error, const char* name) {
                                      " would be larger than a file may be (RLIMIT_FSIZE). Raise that limit (ulimit -f), or ask "
                                      "for a smaller store: init(object_store_memory=...)");
   }
+  if (error == -1 /* EPERM */ || error == -38 /* ENOSYS */) {
+    return raise_os_error(error,
+                          "the system refuses to make or to map " + what +
+                              ": a sandbox or container forbids one of the calls memfd_create, ftruncate, fallocate, mmap "
+                              "(seccomp). Allow them there, or run elsewhere");
+  }
   (void)set_system_error(error, name);
   return nullptr;
 }
@@ -79,8 +85,11 @@ PyObject* raise_domain_failure(const runtime::DomainFailure& failure, const char
     case DomainError::kSystem:
       return raise_system_error(failure.system_error, name);
     case DomainError::kOtherNamespace:
-      return PyErr_Format(PyExc_RuntimeError, "%s was made in another process namespace; deaths there cannot be seen from here",
-                          name);
+      return PyErr_Format(
+          PyExc_RuntimeError,
+          "%s was made in another process or time namespace (a container); who lives there cannot be seen from here. Each "
+          "container needs a /dev/shm of its own, or miniray programs that all run in the same one",
+          name);
     case DomainError::kNone:
     case DomainError::kCorrupt:
       break;

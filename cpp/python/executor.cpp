@@ -355,7 +355,6 @@ PyObject* run_worker(PyObject*, PyObject* args) {
   WorkerHooks worker{Owned(Py_NewRef(load_function)), Owned(Py_NewRef(on_error)), Owned(Py_NewRef(before_task)),
                      Owned(Py_NewRef(after_output)), Owned(Py_NewRef(unread_error))};
   Domain& domain = session->domain;
-  MINIRAY_FAULT_ROLE("worker");
   session->is_worker = true;
   session->main_thread = PyThread_get_thread_ident();
   {

@@ -2,13 +2,10 @@
 #include "python/session_functions.hpp"
 
 #include <chrono>
-#include <cstdio>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 
-#include "debug/fault_point.hpp"
 #include "python/call_site.hpp"
 #include "python/domain_errors.hpp"
 #include "python/guard.hpp"
@@ -18,13 +15,13 @@
 
 namespace miniray::python {
 
+std::string control_name(const char* name) { return std::string("miniray_") + name + "_scheduler"; }
+std::string heap_name(const char* name) { return std::string("miniray_") + name + "_objectstore"; }
+
 namespace {
 
 std::uint64_t next_epoch = 1;
 constexpr std::uint32_t kDiscardBatch = 256;  // some milliseconds, in which no death is seen
-
-std::string control_name(const char* name) { return std::string("miniray_") + name + "_scheduler"; }
-std::string heap_name(const char* name) { return std::string("miniray_") + name + "_objectstore"; }
 
 void finish_set_up() {
   session->processors = platform::processor_count();
@@ -80,12 +77,10 @@ PyObject* session_create(PyObject*, PyObject* args) {
 }
 
 // What a process does that has attached. `name` is for the error.
-PyObject* finish_attach(std::unique_ptr<Session> fresh, const runtime::DomainFailure& failure, const char* name,
-                        runtime::ProcessKind kind) {
+PyObject* finish_attach(std::unique_ptr<Session> fresh, const runtime::DomainFailure& failure, const char* name) {
   if (failure) return raise_domain_failure(failure, name);
   session = fresh.release();
   finish_set_up();
-  if (kind == runtime::ProcessKind::kSupervisor) MINIRAY_FAULT_ROLE("supervisor");
   Py_RETURN_NONE;
 }
 
@@ -99,7 +94,7 @@ PyObject* session_attach(PyObject*, PyObject* args) {
   const auto failure =
       fresh->domain.attach(control_name(name).c_str(), heap_name(name).c_str(), runtime::DomainUsage::kSession, kind_of(kind));
   fresh->name = name;
-  return finish_attach(std::move(fresh), failure, control_name(name).c_str(), kind_of(kind));
+  return finish_attach(std::move(fresh), failure, control_name(name).c_str());
 }
 
 // _session_attach_descriptors(name, control, heap, kind): of an anonymous session, inherited; they stay the caller's to close.
@@ -113,7 +108,7 @@ PyObject* session_attach_descriptors(PyObject*, PyObject* args) {
   auto fresh = std::make_unique<Session>();
   fresh->name = name;
   const auto failure = fresh->domain.attach_descriptors(control, heap, runtime::DomainUsage::kSession, kind_of(kind));
-  return finish_attach(std::move(fresh), failure, "the session of the parent process", kind_of(kind));
+  return finish_attach(std::move(fresh), failure, "the session of the parent process");
 }
 
 // _session_descriptors(): (control, heap), to be inherited by a process that attaches by them. They stay the session's.
@@ -331,28 +326,6 @@ PyObject* list_processes(PyObject*, PyObject*) {
   return rows.release();
 }
 
-// _watch_parent(pid, name): a native thread that ends this process and unlinks the session when that process has ended.
-PyObject* watch_process(PyObject*, PyObject* args) {
-  int pid = 0;
-  const char* name = nullptr;
-  if (!PyArg_ParseTuple(args, "is", &pid, &name)) return nullptr;
-  const platform::Descriptor process = platform::open_process(pid);
-  if (process < 0) platform::exit_immediately(1);  // gone already
-  try {
-    std::thread([process, control = control_name(name), heap = heap_name(name)] {
-      platform::block_all_signals();
-      // A descriptor that user code closed says nothing about the driver: the session stays.
-      if (platform::wait_for_process_end(process)) Domain::unlink(control.c_str(), heap.c_str());
-      platform::exit_immediately(1);
-    }).detach();
-  } catch (const std::system_error& error) {
-    platform::close_descriptor(process);
-    return PyErr_Format(PyExc_OSError, "cannot start the thread that watches the driver: %s (RLIMIT_NPROC, pids.max)",
-                        error.what());
-  }
-  Py_RETURN_NONE;
-}
-
 // _statistics(): counters of the session, for tests and tools.
 PyObject* statistics(PyObject*, PyObject*) {
   if (!require_session()) return nullptr;
@@ -438,7 +411,6 @@ PyMethodDef methods[] = {
     {"_discard_places", guarded<discard_places>, METH_NOARGS, nullptr},
     {"_trim", guarded<trim>, METH_NOARGS, nullptr},
     {"_processes", guarded<list_processes>, METH_NOARGS, nullptr},
-    {"_watch_process", guarded<watch_process>, METH_VARARGS, nullptr},
     {"_statistics", guarded<statistics>, METH_NOARGS, nullptr},
     {"_layout", guarded<layout>, METH_NOARGS, nullptr},
     {"_validate", guarded<validate>, METH_NOARGS, nullptr},

@@ -1,7 +1,12 @@
 // python/supervision.cpp - see supervision.hpp. Thin: each function checks its arguments and calls the core.
 #include "python/supervision.hpp"
 
+#include <string>
+#include <system_error>
+#include <thread>
+
 #include "python/guard.hpp"
+#include "python/session_functions.hpp"
 #include "recovery/dead_process.hpp"
 
 namespace miniray::python {
@@ -179,7 +184,57 @@ PyObject* life_of(PyObject*, PyObject* number) {
   return PyLong_FromLong(-1);
 }
 
+constexpr const char* kMainThreadEnded =
+    "\nminiray: the main thread of this worker ended while other threads ran on (pthread_exit, or the exit system call), so "
+    "the "
+    "worker was ended\n";
+
+// _watch_process(pid, name): a native thread that ends this process and unlinks the session when that process has ended; and one that
+// ends this process when this thread does, on which all tasks run.
+PyObject* watch_process(PyObject*, PyObject* args) {
+  int pid = 0;
+  const char* name = nullptr;
+  if (!PyArg_ParseTuple(args, "is", &pid, &name)) return nullptr;
+  const std::uint64_t start_time = session == nullptr ? 0 : session->domain.header().creator_start_time.load_acquire();
+  const platform::Descriptor process = platform::open_process(pid);
+  if (platform::process_is_dead(pid, start_time)) {  // gone already, perhaps with the supervisor: nobody else clears up
+    Domain::unlink(control_name(name).c_str(), heap_name(name).c_str());
+    platform::exit_immediately(1);
+  }
+  if (process < 0) platform::exit_immediately(1);
+  try {
+    std::thread([process, control = control_name(name), heap = heap_name(name)] {
+      platform::block_all_signals();
+      // A descriptor that user code closed says nothing about the driver: the session stays.
+      if (platform::wait_for_process_end(process)) Domain::unlink(control.c_str(), heap.c_str());
+      platform::exit_immediately(1);
+    }).detach();
+    if (platform::announce_thread()) {
+      std::thread([] {
+        platform::block_all_signals();
+        platform::wait_for_announced_thread();
+        platform::write_to_standard_error(kMainThreadEnded);
+        platform::exit_immediately(1);
+      }).detach();
+    }
+  } catch (const std::system_error& error) {
+    return PyErr_Format(PyExc_OSError,
+                        "cannot start the threads that watch the driver and this worker: %s (RLIMIT_NPROC, pids.max)",
+                        error.what());
+  }
+  Py_RETURN_NONE;
+}
+
+// _set_stop_limit(milliseconds): how long a stopped worker may keep others waiting for the lock; 0 for ever.
+PyObject* set_stop_limit(PyObject*, PyObject* count) {
+  const unsigned long value = PyLong_AsUnsignedLong(count);
+  if (PyErr_Occurred() != nullptr || !require_session()) return nullptr;
+  session->domain.lock.block().stop_limit_ms.store_relaxed(static_cast<std::uint32_t>(value));
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
+    {"_watch_process", guarded<watch_process>, METH_VARARGS, nullptr},
     {"_set_life", guarded<set_life>, METH_O, nullptr},
     {"_life_of", guarded<life_of>, METH_O, nullptr},
     {"_workers_needed", guarded<workers_needed>, METH_NOARGS, nullptr},
@@ -190,6 +245,7 @@ PyMethodDef methods[] = {
     {"_running_tasks", guarded<running_tasks>, METH_NOARGS, nullptr},
     {"_let_memory_watch_sleep", guarded<let_memory_watch_sleep>, METH_NOARGS, nullptr},
     {"_set_memory_retries", guarded<set_memory_retries>, METH_O, nullptr},
+    {"_set_stop_limit", guarded<set_stop_limit>, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

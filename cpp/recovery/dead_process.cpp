@@ -2,7 +2,7 @@
 
 #include <initializer_list>
 
-#include "debug/fault_point.hpp"
+#include "platform/fault_point.hpp"
 
 namespace miniray::recovery {
 

@@ -36,7 +36,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 5;
+inline constexpr std::uint32_t kLayoutVersion = 6;
 
 // What a domain may have at most: of objects, tasks and registered workers, of processes (process_table.hpp: a slot fits into the lock's
 // word), and of bytes in a heap (pages are numbered with 32 bits).
@@ -67,6 +67,7 @@ struct ControlHeader {
   shm::Atomic<std::int32_t> creator;  // process number
   std::uint32_t usage;                // what it was made for: DomainUsage
   char boot_id[40];
+  std::uint64_t time_namespace;  // the kernel tells start times of processes in it
   DomainConfig config;
   std::uint64_t lock_offset;
   process::ProcessTableHeader processes;
@@ -89,7 +90,7 @@ enum class DomainError {
   kNoFile,          // a link, a folder, a pipe has that name
   kWrongVersion,    // `found_version` tells
   kCorrupt,         // not a domain, another machine start, impossible sizes
-  kOtherNamespace,  // made in another process namespace
+  kOtherNamespace,  // made in another process or time namespace: nobody here can judge who lives there
   kNoProcessSlot,   // all rows of the process table are taken
   kSystem,          // `system_error` is -errno
 };

@@ -80,6 +80,11 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   return end;
 }
 
+// Process numbers and start times mean something else in other namespaces: whoever lives there would be taken for dead.
+bool is_of_these_namespaces(const ControlHeader& found) noexcept {
+  return found.process_namespace == platform::process_namespace() && found.time_namespace == platform::time_namespace();
+}
+
 // Whether a region with that header, in a file of that size, is a domain of ours; its sizes are believed only then. `plan` receives the
 // layout.
 DomainFailure judge_header(const ControlHeader& found, DomainUsage usage, std::uint64_t file_bytes, bool joined,
@@ -92,7 +97,7 @@ DomainFailure judge_header(const ControlHeader& found, DomainUsage usage, std::u
       found.usage != static_cast<std::uint32_t>(usage)) {
     return {DomainError::kCorrupt};
   }
-  if (found.process_namespace != platform::process_namespace()) return {DomainError::kOtherNamespace};
+  if (!is_of_these_namespaces(found)) return {DomainError::kOtherNamespace};
   plan.config = found.config;
   if (!is_possible(plan.config)) return {DomainError::kCorrupt};
   const std::uint64_t expected = lay_out(plan);
@@ -147,8 +152,10 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     if (control_file != -17 /* EEXIST */) return system_failure(control_file);
     DomainUsage found_usage{};
     const DomainFailure found = inspect(control_name, found_usage, true);
-    if (found.error == DomainError::kForeign || found.error == DomainError::kNoFile || found.error == DomainError::kSystem)
+    if (found.error == DomainError::kForeign || found.error == DomainError::kOtherNamespace ||
+        found.error == DomainError::kNoFile || found.error == DomainError::kSystem) {
       return found;
+    }
     if (found.owner != 0) return {DomainError::kExists, 0, 0, found.owner};
     // Of a dead program: taken over.
     if (!joined) (void)platform::unlink_shared_file(heap_name);
@@ -190,14 +197,17 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     platform::close_descriptor(heap_file);
     return fail(system_failure(-12 /* ENOMEM */));
   }
-  header().creator.store_release(platform::current_process());
+  plan.process_namespace = platform::process_namespace();
+  plan.time_namespace = platform::time_namespace();
+  header().process_namespace = plan.process_namespace;  // before the creator: who finds one must know where its number counts
+  header().time_namespace = plan.time_namespace;
   header().creator_start_time.store_release(platform::process_start_time(platform::current_process()));
+  header().creator.store_release(platform::current_process());
   plan.creator.store_relaxed(platform::current_process());
   plan.creator_start_time.store_relaxed(header().creator_start_time.load_relaxed());
   plan.magic = kMagic;
   plan.user = platform::user_number();
   plan.usage = static_cast<std::uint32_t>(usage);
-  plan.process_namespace = platform::process_namespace();
   platform::read_boot_id(plan.boot_id);
   platform::fill_random(&plan.objects.nonce, sizeof(plan.objects.nonce));
   plan.objects.nonce |= 1;
@@ -283,9 +293,15 @@ DomainFailure Domain::open_to_look(const char* control_name, const char* heap_na
   DomainFailure failure = open(control_name, files.control, facts);
   if (!failure) {
     const std::unique_ptr<ControlHeader> found(new (std::nothrow) ControlHeader);
-    const bool whole = found != nullptr && platform::read_file(files.control, 0, found.get(), sizeof(*found)) == sizeof(*found);
-    ControlHeader layout{};
-    failure = whole ? judge_header(*found, usage, facts.size_bytes, joined, layout) : DomainFailure{DomainError::kCorrupt};
+    const std::int64_t read = found == nullptr ? -12 : platform::read_file(files.control, 0, found.get(), sizeof(*found));
+    if (read < 0) {
+      failure = system_failure(static_cast<int>(read));
+    } else if (read == sizeof(*found)) {
+      ControlHeader layout{};
+      failure = judge_header(*found, usage, facts.size_bytes, joined, layout);
+    } else {
+      failure.error = DomainError::kCorrupt;
+    }
   }
   if (!failure) failure = open(heap_name, files.heap, facts);
   if (!failure) return {};
@@ -354,11 +370,19 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool
     if (found.version.load_acquire() != kLayoutVersion) {
       failure = {DomainError::kWrongVersion, 0, found.version.load_acquire(), 0};
     }
+    // Another version may keep the time namespace elsewhere.
+    const bool is_other_version = failure && failure.found_version != 0;
+    const bool is_elsewhere =
+        found.creator.load_acquire() != 0 &&
+        (is_other_version ? found.process_namespace != platform::process_namespace() : !is_of_these_namespaces(found));
     // Of another version only the creator's place is known; a live one must never be taken for damaged.
     ControlHeader layout{};
     layout.config = found.config;
     const bool has_rows = is_domain && found.version.load_acquire() == kLayoutVersion;
-    if ((has_rows && (!is_possible(layout.config) || lay_out(layout) > facts.size_bytes)) || (!is_domain && found.magic != 0)) {
+    if ((is_domain || found.magic == 0) && is_elsewhere) {
+      failure.error = DomainError::kOtherNamespace;
+    } else if ((has_rows && (!is_possible(layout.config) || lay_out(layout) > facts.size_bytes)) ||
+               (!is_domain && found.magic != 0)) {
       failure.error = DomainError::kCorrupt;
       if (is_domain) failure.owner = live_creator(found);
     } else {

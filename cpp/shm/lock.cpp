@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "debug/fault_point.hpp"
+#include "platform/fault_point.hpp"
 #include "platform/platform.hpp"
 
 namespace miniray::shm {
@@ -11,25 +11,7 @@ namespace {
 constexpr int kSpins = 100;  // a few microseconds: longer than several critical sections
 constexpr std::int64_t kFirstTimeoutNs = 2'000'000;
 constexpr std::int64_t kLastTimeoutNs = 50'000'000;
-
-// How long one holder has been seen in one section.
-class HolderWatch {
- public:
-  [[nodiscard]] bool has_lasted(std::uint32_t holder, std::uint64_t section, std::int64_t limit_ns) noexcept {
-    const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
-    if (holder != holder_ || section != section_) {
-      holder_ = holder;
-      section_ = section;
-      since_ns_ = now;
-    }
-    return now - since_ns_ >= limit_ns;
-  }
-
- private:
-  std::uint32_t holder_ = 0;
-  std::uint64_t section_ = 0;
-  std::int64_t since_ns_ = 0;
-};
+constexpr std::uint64_t kStallNs = 1'000'000'000;
 }  // namespace
 
 bool Lock::acquire_slow() noexcept {
@@ -41,7 +23,7 @@ bool Lock::acquire_slow() noexcept {
   }
   block_->contended_count.fetch_add_ordered(1);
   std::int64_t timeout_ns = kFirstTimeoutNs;
-  HolderWatch watch;
+  Stall stall;
   while (!is_poisoned()) {
     std::uint32_t found = 0;
     // A woken waiter keeps WAITERS set: others may sleep behind it.
@@ -56,14 +38,8 @@ bool Lock::acquire_slow() noexcept {
       probe_->after_repair();
       return true;
     }
-    const std::uint32_t owner = found & LockWord::kHolderMask;
-    if (!watch.has_lasted(owner, block_->active.load_relaxed(), debug::patience_ns)) {
-      timeout_ns = timeout_ns * 2 < kLastTimeoutNs ? timeout_ns * 2 : kLastTimeoutNs;
-    } else if (probe_->holder_is_stopped((owner & 0xFFFF) - 1)) {
-      watch = {};
-    } else {
-      poison("lock: its word names a living process that does not let it go");
-    }
+    watch_holder(found, timeout_ns, stall);
+    timeout_ns = timeout_ns * 2 < kLastTimeoutNs ? timeout_ns * 2 : kLastTimeoutNs;
   }
   return false;
 }
@@ -83,6 +59,20 @@ debug::Damage Lock::damage() const noexcept {
 }
 
 void Lock::wake_one() noexcept { platform::wake_word(block_->word.address(), 1); }
+
+void Lock::watch_holder(std::uint32_t found, std::int64_t waited_ns, Stall& stall) noexcept {
+  const std::uint32_t holder = found & LockWord::kHolderMask;
+  const std::uint64_t section = block_->active.load_acquire();
+  if (holder != stall.holder || section != stall.section) stall = {holder, section, 0};
+  stall.waited_ns += static_cast<std::uint64_t>(waited_ns);
+  const auto patience_ns = static_cast<std::uint64_t>(debug::patience_ns);
+  if (stall.waited_ns < (patience_ns < kStallNs ? patience_ns : kStallNs)) return;
+  if (holder != holder_ && probe_->holder_stalls(stall, *block_)) {
+    stall.stopped_ns = stall.waited_ns;
+  } else if (stall.waited_ns - stall.stopped_ns >= patience_ns) {
+    poison("lock: its word names a living process that does not let it go");
+  }
+}
 
 bool Lock::try_steal(std::uint32_t found) noexcept {
   const std::uint32_t owner = found & LockWord::kHolderMask;

@@ -10,6 +10,8 @@
 // Order       one lock per domain, so there is none to get wrong. Under it: bounded work, no system call, no allocation, no
 //             Python.
 // Crash       the next waiter that times out, or the supervisor at once, steals the word and rolls the journal back.
+// Stop        a holder that is stopped (SIGSTOP) is not dead and keeps the lock: waiters tell the probe of it, who may end it. Time is
+//             what a waiter has slept for one section, so that a machine or a program that is stopped as a whole adds nothing.
 // Damage      a journal that would write outside of the tables is not undone, and a word that names a living process which does not run
 //             a section (it would never be free again) is noticed after debug::patience_ns: both poison.
 // Threads     the word names a process, not a thread: two threads of one process exclude each other by the same word.
@@ -52,22 +54,33 @@ struct LockBlock {
   Atomic<std::uint32_t> journal_count;  // entries of section `active`
   Atomic<std::uint32_t> repair_count;   // statistics: how often a dead holder was repaired
   Atomic<std::uint64_t> contended_count;
-  std::uint64_t padding[3];
+  Atomic<std::uint64_t> stall_told;     // 2 * section + stage of the last stall that somebody has told of
+  Atomic<std::uint32_t> stop_limit_ms;  // how long a stopped process may keep the lock, 0 for ever
+  std::uint32_t unused;
+  std::uint64_t padding;
   JournalEntry journal[kJournalCapacity];
   char poison_text[debug::kDamageTextBytes];
 };
 inline constexpr std::uint32_t kPoisonTold = 2;
 static_assert(kShareable<LockBlock> && offsetof(LockBlock, journal) == 64);
 
+// One section of a holder that lives, and how long a waiter has waited for it.
+struct Stall {
+  std::uint32_t holder = 0;  // L1, without its bits
+  std::uint64_t section = 0;
+  std::uint64_t waited_ns = 0;
+  std::uint64_t stopped_ns = 0;  // how much of it had passed when the holder was last seen stopped
+};
+
 // Tells the lock whether a holder is dead; process::ProcessTable implements it.
 class HolderProbe {
  public:
   virtual bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept = 0;
-  // It does not run, and may go on later.
-  virtual bool holder_is_stopped(std::uint32_t process_slot) noexcept = 0;
   // Another process freed or stole something on our behalf: wake whoever may
   // have missed a call.
   virtual void after_repair() noexcept = 0;
+  // Called again and again while it lasts, by each waiter. Whether the holder is kept from running (stopped, traced) and may go on later.
+  virtual bool holder_stalls(const Stall& stall, LockBlock& block) noexcept = 0;
 
  protected:
   ~HolderProbe() = default;
@@ -114,6 +127,7 @@ class Lock {
   [[nodiscard]] bool acquire_slow() noexcept;
   void wake_one() noexcept;
   bool try_steal(std::uint32_t found) noexcept;
+  void watch_holder(std::uint32_t found, std::int64_t waited_ns, Stall& stall) noexcept;
   void roll_back() noexcept;
 
   std::byte* region_ = nullptr;

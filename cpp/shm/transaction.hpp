@@ -13,7 +13,7 @@
 
 #include <atomic>
 
-#include "debug/fault_point.hpp"
+#include "platform/fault_point.hpp"
 #include "shm/lock.hpp"
 
 namespace miniray::shm {

@@ -357,13 +357,13 @@ void PageHeap::put_block(Transaction& transaction, std::uint64_t offset, std::ui
   transaction.set(bits, bits.get() & ~mask);
   transaction.add(slab->slab, static_cast<std::uint32_t>(-1));
   // An empty slab goes back to the pages, unless it is the only one with room: the next block is likely to come soon. So an empty
-  // slab is alone in its list, and goes when another comes or the pages are needed.
+  // slab is alone in its list, and goes when another comes or the pages are needed. On a disk it goes at once, with its space.
   if (used == capacity) {
     (void)release_empty_slab(transaction, size_class);
     partial_push(transaction, page, size_class);
   }
   const bool alone = slab->next.get() == shm::kNone && slab->previous.get() == shm::kNone;
-  if (used == 1 && !alone) {
+  if (used == 1 && (!alone || discards_)) {
     partial_remove(transaction, page, size_class);
     release_run(transaction, page, kSlabPages);
   }

@@ -228,7 +228,9 @@ def _new_instance(dual_type: type[_DualTaskError], cause: BaseException) -> _Dua
     """Create the object by the ``__new__`` of the built-in base; user code in ``__new__``, ``__init__`` is not run."""
     for owner in dual_type.__mro__:
         new = vars(owner).get("__new__")
-        if isinstance(new, types.BuiltinFunctionType):
+        if owner is not MemoryError and isinstance(
+            new, types.BuiltinFunctionType
+        ):  # it has one for its own objects only
             # Of the built-in types only groups check their arguments: message and members.
             arguments = (cause.message, cause.exceptions) if _is_group(owner) else (cause,)  # type: ignore[attr-defined]
             instance: _DualTaskError = new(dual_type, *arguments)

@@ -66,8 +66,8 @@ struct HeapFixture final : miniray::shm::HolderProbe {
   }
 
   bool holder_is_dead(std::uint32_t, std::uint32_t) noexcept override { return dead; }
-  bool holder_is_stopped(std::uint32_t) noexcept override { return false; }
   void after_repair() noexcept override {}
+  bool holder_stalls(const miniray::shm::Stall&, miniray::shm::LockBlock&) noexcept override { return false; }
 
   bool dead = false;
   miniray::platform::Descriptor control_file;

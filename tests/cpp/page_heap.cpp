@@ -83,6 +83,16 @@ void what_may_not_grow_takes_backed_pages_only() {
   EXPECT(fixture.allocate(1 << 20, false) == first);
 }
 
+void last_small_block_gives_its_disk_space_back() {
+  HeapFixture fixture(65, true);
+  fixture.free(fixture.allocate(500), 500);
+  EXPECT(fixture.heap.has_discards());
+  while (fixture.discard()) {
+  }
+  EXPECT(fixture.allocate(64 * 4096) != 0);
+  EXPECT_VALID(fixture.heap);
+}
+
 void a_run_to_discard_waits_for_its_turn_or_for_need() {
   HeapFixture fixture(65, true);
   const std::uint64_t all = fixture.allocate(64 * 4096);
@@ -164,6 +174,7 @@ int main() {
   }
   memory_used_before_comes_before_the_wilderness();
   what_may_not_grow_takes_backed_pages_only();
+  last_small_block_gives_its_disk_space_back();
   a_run_to_discard_waits_for_its_turn_or_for_need();
   a_full_heap_says_so_and_works_again_after_a_free();
   memory_freed_last_is_used_first();

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from helpers.states import LOST_SECONDS, is_gone, segments, wait_until
+from helpers.states import LOST_SECONDS, is_gone, is_stopped, segments, wait_until
 from miniray import _miniray_core as core
 
 KIND_SUPERVISOR, KIND_WORKER = 2, 3  # process_table.hpp ProcessKind
@@ -25,6 +25,15 @@ def supervisor_pid() -> int:
     """Return the supervisor's process number."""
     (pid,) = pids_of(KIND_SUPERVISOR)
     return pid
+
+
+def pause_all(pids: Sequence[int]) -> None:
+    """Stop processes, see that all of them stand still, and let them go on."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(map(is_stopped, pids)), "all stand still")
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
 
 
 class Program:

@@ -80,7 +80,7 @@ def test_remaining_workers_serve(start):
         "ray.init(num_cpus=2)\n"
         "hold = ray.remote(lambda: (open(folder / 'held', 'w').write(str(os.getpid())), time.sleep(600)))\n"
         "end = ray.remote(max_retries=0)(lambda: os._exit(1))\n"
-        "ray.get([f.remote() for _ in range(9)])\n"
+        "while core._statistics()['workers'] < 2: time.sleep(0.001)\n"
         "(folder / 'broken').touch()\n"
         "for _ in range(1): ray.wait([end.remote()])\n"
         "print({ray.get(f.remote()) for _ in range(9)} != set())\n"
@@ -151,3 +151,51 @@ def test_removed_segments_are_named(start):
     assert "was removed while it was in use" in out
     assert "the supervisor cannot start: there is no miniray_" in out
     program.expect_nothing_left()
+
+
+def test_idle_workers_that_somebody_kills_are_no_crash_loop(start):
+    program = start(
+        "ray.init(num_cpus=1)\n"
+        "def workers(): return [pid for pid, kind, _, _ in core._processes() if kind == 3]\n"
+        "for _ in range(25):\n"
+        "    while not workers(): time.sleep(0.001)\n"
+        "    (pid,) = workers()\n"
+        "    os.kill(pid, 9)\n"
+        "    while pid in workers(): time.sleep(0.001)\n"
+        "print(ray.get(f.remote()) > 0)\n"
+        "ray.shutdown()\n"
+    )
+    assert program.finish() == (0, "True\n", "")
+
+
+# Every other worker ends before it takes a row, and only when the one before has taken one.
+EVERY_OTHER = """
+import os, sys, time
+if "miniray._runtime.supervisor" in " ".join(sys.orig_argv):
+    folder = os.path.dirname(__file__)
+    from miniray import _miniray_core as core
+    fork, adopt = os.fork, core._session_adopt_after_fork
+    number = 0
+    def counted():
+        global number
+        number += 1
+        return fork()
+    def checked():
+        if number % 2 == 0:
+            while not os.path.exists(f"{folder}/{number - 1}"): time.sleep(0.001)
+            os.kill(os.getpid(), 9)
+        adopt()
+        open(f"{folder}/{number}", "w").close()
+    os.fork, core._session_adopt_after_fork = counted, checked
+"""
+
+
+def test_starts_that_fail_between_ones_that_succeed_are_no_crash_loop(start_program, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(EVERY_OTHER)
+    program = start_program(
+        "ray.init(num_cpus=6)\n"
+        "while sum(kind == 3 for _, kind, _, _ in core._processes()) < 6: time.sleep(0.001)\n"
+        "ray.shutdown()\n",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert program.finish() == (0, "", "")

@@ -37,6 +37,37 @@ def test_killed_driver_leaves_nothing(start_program, doing):
     program.expect_nothing_left()
 
 
+def test_driver_killed_while_it_makes_the_session_leaves_nothing(start_program):
+    program = start_program(
+        "create = core._session_create\n"
+        "def create_and_die(name, *rest):\n"
+        "    create(name, *rest)\n"
+        "    print(name, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "core._session_create = create_and_die\n"
+        "ray.init(num_cpus=1, object_store_memory=16 << 20)\n"
+    )
+    code, out, _ = program.finish()
+    assert code == -signal.SIGKILL
+    program.session = out.strip()
+    assert len(program.session) == 12
+    program.expect_nothing_left()
+
+
+def test_session_that_cannot_be_made_leaves_nothing(start_program):
+    program = start_program(
+        "def refuse(*_): raise OSError(28, 'No space left on device')\n"
+        "core._session_create = refuse\n"
+        "before = set(os.listdir('/proc/self/fd'))\n"
+        "try: ray.init(num_cpus=1, object_store_memory=16 << 20)\n"
+        "except OSError as error: print(error.errno)\n"
+        "import threading\n"
+        "print(set(os.listdir('/proc/self/fd')) - before, threading.active_count())\n"
+        "print('children:', open(f'/proc/self/task/{os.getpid()}/children').read())\n"
+    )
+    assert program.finish() == (0, "28\nset() 1\nchildren: \n", "")
+
+
 def test_driver_and_supervisor_killed_together_leave_nothing(start_program):
     program = start_program(
         f"{SET_UP}while len(core._processes()) < 4: time.sleep(0.005)\nready()\nsys.stdin.read()"  # both workers too

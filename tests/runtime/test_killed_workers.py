@@ -161,6 +161,49 @@ def test_thirty_kills_during_two_thousand_tasks_lose_nothing(ray):
     expect_whole_pool(ray)
 
 
+def test_all_workers_killed_at_once_lose_nothing(ray, started, tmp_path_factory):
+    note, wait_for = started
+    gate = tmp_path_factory.mktemp("gate") / "open"
+
+    @ray.remote(max_retries=-1)
+    def leaf(i):
+        note()
+        while not gate.exists():
+            time.sleep(0.001)
+        return i
+
+    @ray.remote(max_retries=-1)
+    def parent(i):
+        return ray.get(leaf.remote(i))
+
+    refs = [parent.remote(i) for i in range(4)] + [leaf.remote(i) for i in range(4, 8)]
+    for _ in range(5):
+        begun = len(wait_for(1))
+        wait_for(begun + 1)
+        pids = pids_of(KIND_WORKER)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, none sees another die
+            for pid in pids:
+                os.kill(pid, number)
+        wait_until(lambda pids=pids: all(map(is_gone, pids)), "all are gone")
+    gate.touch()
+    assert ray.get(refs) == list(range(8))
+    expect_whole_pool(ray)
+
+
+@pytest.mark.parametrize("size", [20, 200_000], ids=["small", "large"])
+def test_objects_outlive_the_worker_that_put_them(ray, size):
+    @ray.remote
+    def put_some():
+        return os.getpid(), [ray.put(bytes([i]) * size) for i in range(5)]
+
+    pid, refs = ray.get(put_some.remote())
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_gone(pid) and pid not in pids_of(KIND_WORKER), "its row is cleared away")
+    assert [value[:1] * size == value and value[0] for value in ray.get(refs)] == list(range(5))
+    assert ray.get(ray.remote(lambda refs: [len(value) for value in ray.get(refs)]).remote(refs)) == [size] * 5
+    expect_whole_pool(ray)
+
+
 def test_nested_tasks_survive_the_kill_of_the_inner_worker(ray, started):
     note, wait_for = started
 

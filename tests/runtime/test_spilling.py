@@ -316,6 +316,32 @@ def test_worker_killed_while_the_store_is_full_costs_nothing(ray):
 
 
 @pytest.mark.slow
+def test_worker_killed_while_it_reads_spilled_objects_keeps_none_of_them(ray, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    refs = [ray.put(array(i, 2)) for i in range(20)]  # the first ones are in the file
+    wait_until(lambda: spilled() > 0, "objects are spilled")
+
+    @ray.remote(max_retries=-1)
+    def look(*views):
+        run = len(list(folder.iterdir()))
+        sums = [digest(view) for view in views]
+        (folder / str(run)).write_text(str(os.getpid()))
+        while run < 3:
+            signal.pause()
+        return sums
+
+    ref = look.remote(*refs[:5])
+    for run in range(3):
+        wait_until(
+            lambda run=run: (folder / str(run)).exists() and (folder / str(run)).read_text(), "a run looks at them"
+        )
+        os.kill(int((folder / str(run)).read_text()), signal.SIGKILL)
+    assert ray.get(ref) == [digest(array(i, 2)) for i in range(5)]
+    assert core._validate() is None
+    refs.clear()
+    wait_until(lambda: spilled() == 0, "the places in the file come back")
+
+
 def test_object_over_four_gigabytes_is_no_special_case():
     miniray.init(num_cpus=1, object_store_memory=6 << 30)
     size = (4 << 30) + 12_345

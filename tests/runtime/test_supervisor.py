@@ -22,7 +22,8 @@ def replace_supervisor():
 @pytest.fixture
 def workers(ray):
     ray.get([ray.remote(lambda: 1).remote() for _ in range(20)])
-    wait_until(lambda: len(pids_of(KIND_WORKER)) == 2, "two workers")
+    # One that has a row but is no worker yet ends with the supervisor that it was forked from.
+    wait_until(lambda: core._statistics()["idle_workers"] == 2, "two workers")
     return pids_of(KIND_WORKER)
 
 
@@ -114,3 +115,50 @@ def test_supervisor_that_cannot_start_is_told_and_not_tried_for_ever(start_progr
     assert "no supervisor can be started, so the workers that end are not replaced" in told[3]
     assert program.process.communicate("\n", timeout=60) == ("5\n", "")
     program.expect_nothing_left()
+
+
+def test_huge_pages_are_asked_for_and_programs_of_tasks_do_not_see_it(ray, workers):
+    with open(f"/proc/{supervisor_pid()}/environ", "rb") as file:
+        assert b"glibc.malloc.hugetlb=" in file.read()
+    assert ray.get(ray.remote(lambda: dict(os.environ)).remote()).get("GLIBC_TUNABLES") == os.environ.get(
+        "GLIBC_TUNABLES"
+    )
+
+
+HOLD = """
+import os, sys, time
+if "miniray._runtime.supervisor" in " ".join(sys.orig_argv):
+    folder = os.path.dirname(__file__)
+    from miniray import _miniray_core as core
+    adopt = core._session_adopt_after_fork
+    def held():
+        if os.path.exists(folder + "/held"):
+            open(f"{folder}/starting-{os.getpid()}", "w").close()
+            while os.path.exists(folder + "/held"): time.sleep(0.001)
+        adopt()
+    core._session_adopt_after_fork = held
+"""
+
+
+def test_worker_that_was_starting_when_its_supervisor_died_does_not_live_unseen(start_program, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(HOLD)
+    (tmp_path / "held").touch()
+    program = start_program(
+        "import glob\n"
+        f"folder = {str(tmp_path)!r}\n"
+        "def pids(kind): return {pid for pid, found, _, _ in core._processes() if found == kind}\n"
+        "def starting(): return {int(name.split('-')[-1]) for name in glob.glob(folder + '/starting-*')}\n"
+        "def wait(condition):\n"
+        "    while not condition(): time.sleep(0.001)\n"
+        "ray.init(num_cpus=1, log_to_driver=False)\n"
+        "wait(lambda: len(starting()) == 1)\n"
+        "(old,), (first,) = pids(2), starting()\n"
+        "os.kill(old, 9)\n"
+        "wait(lambda: pids(2) and pids(2) != {old} and len(starting()) == 2)\n"  # the next one has looked for workers
+        "os.unlink(folder + '/held')\n"
+        "wait(lambda: len(pids(3)) == 1 and first not in pids(3))\n"
+        "wait(lambda: not os.path.exists(f'/proc/{first}') or open(f'/proc/{first}/stat').read().split()[2] == 'Z')\n"
+        "print(ray.get(ray.remote(lambda: os.getpid()).remote()) in starting() - {first})\n",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert program.finish() == (0, "True\n", "")

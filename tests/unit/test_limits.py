@@ -41,7 +41,7 @@ def test_too_few_descriptors_are_refused(soft_limits: dict[int, int]) -> None:
 def test_too_few_processes_are_refused(soft_limits: dict[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     soft_limits[resource.RLIMIT_NPROC] = 50
     limits.check(10)
-    text = r"100 workers need 202 processes and threads, but this user may have 50 and has 0 \(RLIMIT_NPROC\)"
+    text = r"100 workers need 302 processes and threads, but this user may have 50 and has 0 \(RLIMIT_NPROC\)"
     with pytest.raises(BlockingIOError, match=text):
         limits.check(100)
     monkeypatch.setattr(os, "geteuid", lambda: 0)  # root is exempt

@@ -54,3 +54,21 @@ def test_impossible_settings_of_the_memory_monitor_are_named(monkeypatch, name, 
     monkeypatch.setenv(f"RAY_{name}", value)
     with pytest.raises(ValueError, match=f"RAY_{name} must be a number"):
         resolve_init_options()
+
+
+@pytest.mark.parametrize(
+    ("variable", "config", "expected"), [(None, {}, 30), ("2.5", {}, 2.5), ("5", {"stop_timeout_s": 0}, 0)]
+)
+def test_limit_of_a_stopped_worker_is_set_by_the_environment_or_by_the_system_config(
+    monkeypatch, variable, config, expected
+):
+    monkeypatch.delenv("MINIRAY_STOP_TIMEOUT_S", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MINIRAY_STOP_TIMEOUT_S", variable)
+    assert resolve_init_options(_system_config=config).stop_limit_s == expected
+
+
+def test_impossible_limit_of_a_stopped_worker_is_named(monkeypatch):
+    monkeypatch.setenv("MINIRAY_STOP_TIMEOUT_S", "soon")
+    with pytest.raises(ValueError, match="MINIRAY_STOP_TIMEOUT_S must be a number from 0 to 1e\\+06, not 'soon'"):
+        resolve_init_options()

@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from miniray._api.settings import MemorySettings, env_flag, memory_settings, record_call_sites, temp_folder
+from miniray._api.settings import (
+    MemorySettings,
+    env_flag,
+    memory_settings,
+    record_call_sites,
+    stop_limit_s,
+    temp_folder,
+)
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import machine, spill_file
@@ -144,6 +151,7 @@ class InitOptions:
         object_store_was_given: Whether the user gave the size of the store.
         record_call_sites: Whether objects remember the line that made them.
         memory: How the memory monitor acts.
+        stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
     """
 
     num_cpus: int
@@ -174,6 +182,7 @@ class InitOptions:
     object_store_was_given: bool = False
     record_call_sites: bool = False
     memory: MemorySettings = field(default_factory=MemorySettings)
+    stop_limit_s: float = 30.0
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -252,6 +261,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         object_store_was_given=given["object_store_memory"] is not None,
         record_call_sites=record_call_sites(given["_system_config"]),
         memory=memory_settings(given["_system_config"]),
+        stop_limit_s=stop_limit_s(given["_system_config"]),
     )
 
 

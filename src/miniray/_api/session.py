@@ -27,6 +27,14 @@ _lock = threading.RLock()
 _logger = logging.getLogger("miniray")
 
 
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread that the forked child has not may hold the parent's
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 class RayContext:
     """What ``init`` returns: facts of the session, and a context manager that ends it.
 
@@ -128,6 +136,7 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 record_call_sites=options.record_call_sites,
                 memory_threshold=options.memory.threshold,
                 memory_refresh_s=options.memory.refresh_s,
+                stop_limit_s=options.stop_limit_s,
                 memory_retries=options.memory.retries,
             )
         )

@@ -56,14 +56,7 @@ def memory_settings(system_config: Mapping[str, Any] | None) -> MemorySettings:
     """
 
     def number(name: str, default: float, least: float, most: float) -> float:
-        given = (system_config or {}).get(name, os.environ.get(f"RAY_{name}", default))
-        try:
-            value = float(given)
-        except (TypeError, ValueError):
-            value = math.nan
-        if not least <= value <= most:
-            raise ValueError(f"RAY_{name} must be a number from {least:g} to {most:g}, not {given!r}")
-        return value
+        return _number(system_config, name, f"RAY_{name}", default, least, most)
 
     retries = number("task_oom_retries", -1, -1, math.inf)
     return MemorySettings(
@@ -71,6 +64,31 @@ def memory_settings(system_config: Mapping[str, Any] | None) -> MemorySettings:
         refresh_s=number("memory_monitor_refresh_ms", 250, 0, math.inf) / 1000,
         retries=None if retries < 0 or retries >= _MANY_RETRIES else int(retries),
     )
+
+
+def stop_limit_s(system_config: Mapping[str, Any] | None) -> float:
+    """Return how many seconds a stopped worker may keep others waiting for the lock; 0: for ever.
+
+    Args:
+        system_config: ``stop_timeout_s`` in it goes before ``MINIRAY_STOP_TIMEOUT_S``.
+
+    Raises:
+        ValueError: It is no such number.
+    """
+    return _number(system_config, "stop_timeout_s", "MINIRAY_STOP_TIMEOUT_S", 30, 0, 1e6)
+
+
+def _number(
+    system_config: Mapping[str, Any] | None, name: str, variable: str, default: float, least: float, most: float
+) -> float:
+    given = (system_config or {}).get(name, os.environ.get(variable, default))
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not least <= value <= most:
+        raise ValueError(f"{variable} must be a number from {least:g} to {most:g}, not {given!r}")
+    return value
 
 
 def temp_folder(folder: object) -> str | None:

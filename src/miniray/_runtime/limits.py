@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 from pathlib import Path
 
 __all__ = ["check", "explain"]
@@ -31,8 +32,10 @@ def check(pool_size: int) -> None:
         pool_size: How many workers it starts with.
 
     Raises:
-        OSError: The limit of open files or of processes is too low; the text says which and what to do.
+        OSError: The limit of open files or of processes is too low, or the system lacks what sees processes end; the
+            text says which and what to do.
     """
+    _check_process_descriptors()
     allowed = _soft_limit(resource.RLIMIT_NOFILE)
     needed = _open_descriptors() + _DRIVER_DESCRIPTORS + _WORKER_DESCRIPTORS * pool_size
     if allowed is not None and needed > allowed:
@@ -46,7 +49,7 @@ def check(pool_size: int) -> None:
     if allowed is None or allowed > _COUNTED_PROCESSES or 0 in (os.getuid(), os.geteuid()):  # root is exempt
         return
     present = _own_threads()
-    needed = 2 + 2 * pool_size  # the monitor's thread, the supervisor; each worker has a thread that watches the driver
+    needed = 2 + 3 * pool_size  # the monitor's thread, the supervisor; each worker has two threads that only watch
     if present + needed > allowed:
         raise OSError(
             errno.EAGAIN,
@@ -83,10 +86,36 @@ def explain(error: OSError | RuntimeError, what: str) -> OSError:
             "vm.overcommit_memory). Raise the limit (ulimit -v), end other programs, or start fewer workers "
             "(init(num_cpus=...))"
         )
+    elif number in (errno.EPERM, errno.ENOSYS):
+        hint = (
+            "a sandbox or container forbids a call that miniray needs, or the kernel is too old (before Linux 5.3): "
+            "pidfd_open, eventfd, epoll_create, socketpair, pipe, fork. Allow them in its seccomp profile"
+        )
     else:
         return OSError(number or errno.EIO, f"cannot {what}: {error}")
     said = error.strerror if isinstance(error, OSError) else str(error)
     return OSError(number, f"cannot {what}: {said}: {hint}")
+
+
+def _check_process_descriptors() -> None:
+    """Refuse a system on which nobody would see that a process ends."""
+    fd = -1
+    call = "pidfd_open"
+    try:
+        fd = os.pidfd_open(os.getpid())
+        call = "pidfd_send_signal"
+        signal.pidfd_send_signal(fd, 0)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS):
+            return  # L2: the call that meets it says so
+        raise OSError(
+            error.errno,
+            f"the system call {call} is refused here ({os.strerror(error.errno)}), by which miniray sees its processes "
+            "end. It needs Linux 5.3 or later; in a sandbox or container, allow that call in its seccomp profile",
+        ) from error
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _soft_limit(which: int) -> int | None:

@@ -23,8 +23,9 @@ import threading
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, output
+from miniray._runtime import huge_pages, limits, output
 from miniray._runtime.deputy import Deputy
+from miniray._runtime.fault_points import fault_point
 from miniray._runtime.output import OutputSource
 from miniray._runtime.worker_life import describe_end
 from miniray.exceptions import SegmentCorruptedError
@@ -83,6 +84,7 @@ class Monitor:
         self._deputy: Deputy | None = None
         self._stop_read, self._stop_write = os.pipe()
         self._stopping = False
+        self._begins = threading.Event()  # the session is there, or will not be
         self._lock = threading.Lock()  # between stop() and the start of another supervisor
         self._poll.register(self._stop_read, select.EPOLLIN)
         self._ready = False  # whether the present supervisor has come that far
@@ -94,7 +96,8 @@ class Monitor:
                 self._thread.start()
             except RuntimeError as error:
                 self._socket.close()
-                self._wait_for_supervisor()
+                self._supervisor.kill()
+                self._supervisor.wait()
                 raise OSError(errno.EAGAIN, str(error)) from error
         except BaseException:
             os.close(self._stop_read)
@@ -104,29 +107,47 @@ class Monitor:
             raise
         output.set_take_in(self._take_in)
 
+    def let_begin(self) -> None:
+        """Tell the first supervisor that the session is there."""
+        with contextlib.suppress(OSError):  # it has ended: the next one does not wait
+            self._socket.send(b"begin")
+        self._begins.set()
+
     @property
     def supervisor_pid(self) -> int:
         """Process number of the supervisor."""
         return self._supervisor.pid
 
     def _start_supervisor(self) -> None:
+        fault_point("monitor.pipe")
         error_read, error_write = os.pipe()
         try:
+            fault_point("monitor.socketpair")
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError:
             os.close(error_read)
             os.close(error_write)
             raise
+        environment, tunables = huge_pages.supervisor_environment()
+        waits = not self._begins.is_set()
         inherited = {"socket_fd": theirs.fileno(), "doorbell_fd": self._doorbell_fd, "spill_fd": self._spill_fd}
         fds = [*inherited.values(), *(self._config["segment_fds"] or ())]
         try:
+            fault_point("monitor.spawn")
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, json.dumps({**self._config, **inherited})],
+                [
+                    sys.executable,
+                    "-c",
+                    _COMMAND,
+                    json.dumps({**self._config, **inherited, "tunables": tunables, "waits": waits}),
+                ],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stderr=error_write,
                 pass_fds=[fd for fd in fds if fd >= 0],
                 start_new_session=True,
             )
+            fault_point("monitor.spawned")
         except OSError:
             ours.close()
             os.close(error_read)
@@ -209,6 +230,7 @@ class Monitor:
                 self._deputy = None
             return
         self._poll.unregister(self._socket.fileno())
+        self._begins.wait()
         self._socket.close()
         status = self._supervisor.wait()
         output.tail_of(self._supervisor.pid)  # what it said comes before what is said about it
@@ -276,11 +298,25 @@ class Monitor:
 
     def stop(self) -> None:
         """End the supervisor and with it the session's processes; print what they still had to say."""
+        self._end_supervision()
+        self._wait_for_supervisor()
+        self._close()
+
+    def abandon(self) -> None:
+        """End a supervisor that waits for a session that cannot be made."""
+        self._end_supervision()
+        self._supervisor.kill()
+        self._supervisor.wait()
+        self._close()
+
+    def _end_supervision(self) -> None:
         with self._lock:
             self._stopping = True
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-        self._wait_for_supervisor()
+        self._begins.set()
+
+    def _close(self) -> None:
         os.write(self._stop_write, b"x")
         self._thread.join()
         output.set_take_in(None)

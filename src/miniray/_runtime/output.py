@@ -8,13 +8,18 @@
 #                report of faulthandler. Those of dead workers go when there are many.
 #             O3 what a dead worker wrote is in its pipes, whose descriptors are here or in the supervisor's socket:
 #                both are read before the error is made. Nothing waits.
+#             O4 output never stops a task for longer than _PATIENCE_MS: what nobody reads, or has no way out, is
+#                dropped and counted. (C code that writes by itself waits, as it would anywhere.)
+#             O5 nobody holds _lock while it prints: the program's own output may be stuck.
 """Forwarding of worker output."""
 
 from __future__ import annotations
 
 import collections
+import errno
 import io
 import os
+import select
 import sys
 import threading
 from typing import TYPE_CHECKING, TextIO
@@ -34,6 +39,7 @@ _KEPT_LINE_CHARACTERS = 500
 _KEPT_TAILS = 2000
 _MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
+_PATIENCE_MS = 1000
 
 
 class _Tail:
@@ -55,16 +61,21 @@ class _Tail:
 _tails: dict[int, _Tail] = {}
 _take_in: Callable[[], None] | None = None  # reads the supervisor's socket
 _sources: dict[int, OutputSource] = {}  # by file descriptor, in the driver
+_unprinted: collections.deque[tuple[str, str]] = collections.deque()  # stream of sys, text
 _lock = threading.Lock()
+_print_lock = threading.Lock()
 
 
 class _TaskStream(io.RawIOBase):
-    """Raw stream of a worker that marks its output with the name of the running task."""
+    """Raw stream of a worker that marks its output with the name of the running task, and never waits for long."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
         self._fd = fd
         self._marked: str | None = None
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._dropped = 0  # bytes since something was written
 
     def writable(self) -> bool:
         return True
@@ -76,11 +87,30 @@ class _TaskStream(io.RawIOBase):
         return False
 
     def write(self, data: Buffer, /) -> int:
-        name = core._current_task_name()
-        if name is not None and name != self._marked:
-            self._marked = name
-            os.write(self._fd, _MARKER + name.encode("utf-8", "replace")[:400].replace(b"\n", b" ") + b"\n")
-        return os.write(self._fd, data)
+        view = memoryview(data).cast("B")
+        try:
+            if self._has_room():
+                name = core._current_task_name()
+                if name is None or name == self._marked:
+                    return os.write(self._fd, view[: select.PIPE_BUF])  # no more: that never waits where there is room
+                os.write(self._fd, _MARKER + name.encode("utf-8", "replace")[:400].replace(b"\n", b" ") + b"\n")
+                self._marked = name
+                if self._has_room():
+                    return os.write(self._fd, view[: select.PIPE_BUF])
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.EPIPE):  # the task closed its stream, or the driver is gone
+                raise
+        self._dropped += len(view)
+        return len(view)
+
+    def _has_room(self) -> bool:
+        if not self._poll.poll(0 if self._dropped else _PATIENCE_MS):
+            return False
+        if not self._dropped:
+            return True
+        dropped, self._dropped = self._dropped, 0
+        os.write(self._fd, b"\nminiray: %d bytes of output were dropped here: nobody read them\n" % dropped)
+        return bool(self._poll.poll(_PATIENCE_MS))
 
 
 def redirect_worker_streams(stdout_fd: int, stderr_fd: int) -> None:
@@ -132,7 +162,9 @@ class OutputSource:
     def read(self) -> bool:
         """Print what is there; does not block. False at the end of the stream."""
         with _lock:
-            return self._read_locked()
+            is_open = self._read_locked()
+        _print_waiting()
+        return is_open
 
     def _read_locked(self) -> bool:
         while self.fd >= 0:
@@ -172,12 +204,23 @@ class OutputSource:
             _tails[self.pid].add(decoded, self._target)
             printed.append(self._prefix() + decoded)
         if printed and self._forward:
-            _print(getattr(sys, self._target), "\n".join(printed) + "\n")
+            _unprinted.append((self._target, "\n".join(printed) + "\n"))
 
     def _prefix(self) -> str:
         if not self._is_worker:
             return ""
         return f"({self._name} pid={self.pid}) " if self._name else f"(pid={self.pid}) "
+
+
+def _print_waiting() -> None:
+    """Print what has been read; does not wait for a thread that prints already, which takes this on too."""
+    while _unprinted and _print_lock.acquire(blocking=False):
+        try:
+            while _unprinted:
+                target, text = _unprinted.popleft()
+                _print(getattr(sys, target), text)
+        finally:
+            _print_lock.release()
 
 
 def _print(stream: TextIO | None, text: str) -> None:
@@ -206,10 +249,10 @@ def tail_of(pid: int) -> tuple[str | None, str | None]:
     with _lock:
         for source in [source for source in _sources.values() if source.pid == pid]:
             source._read_locked()
-        tail = _tails.get(pid)
-        if tail is None:
-            return None, None
-        return "\n".join(tail.lines) or None, "\n".join(tail.report) or None
+        tail = _tails.get(pid) or _Tail()
+        lines, report = "\n".join(tail.lines), "\n".join(tail.report)
+    _print_waiting()
+    return lines or None, report or None
 
 
 def forget_all() -> None:
@@ -220,3 +263,12 @@ def forget_all() -> None:
             source.fd = -1
         _sources.clear()
         _tails.clear()
+
+
+def forget_in_child() -> None:
+    """Leave all to the parent, in its forked child; a thread of the parent may have held the locks."""
+    global _lock, _print_lock, _take_in
+    _lock, _print_lock, _take_in = threading.Lock(), threading.Lock(), None
+    _sources.clear()
+    _tails.clear()
+    _unprinted.clear()

@@ -3,6 +3,8 @@
 # Invariants  U1 either everything of a session exists (segments, supervisor, monitor), or nothing of it is left.
 #                Segments without a name go with the last process that has them; the driver hands their descriptors on.
 #             U2 a forked child of the driver never touches the session of its parent.
+#             U3 segments with names are made when there is a supervisor already, which waits to be told to begin:
+#                whenever the driver is killed, there is somebody who removes them.
 """Starting and ending the local session."""
 
 from __future__ import annotations
@@ -14,17 +16,20 @@ import os
 import secrets
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from miniray import _miniray_core as core
 from miniray._runtime import limits, output
+from miniray._runtime.fault_points import fault_point
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from miniray._runtime.machine import StorePlan
+
+_T = TypeVar("_T")
 
 _SHARED_MEMORY_FOLDER = "/dev/shm"
 _CONTROL_SUFFIX = "_scheduler"
@@ -50,6 +55,7 @@ class SessionConfig:
         memory_threshold: Share of the memory from which on workers are ended.
         memory_refresh_s: Seconds between two looks at the memory while tasks run; 0: never.
         memory_retries: How often a task that was ended for memory is tried again; None: without a limit.
+        stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
     """
 
     pool_size: int
@@ -66,6 +72,7 @@ class SessionConfig:
     record_call_sites: bool = False
     memory_threshold: float = 0.95
     memory_refresh_s: float = 0.25
+    stop_limit_s: float = 30.0
     memory_retries: int | None = None
 
 
@@ -100,7 +107,12 @@ class Runtime:
         store = config.store
         spill_fd = _open_spill_file(config)
         spill_bytes = config.spill_bytes if spill_fd >= 0 else 0
-        try:
+        self._doorbell_fd = -1
+        monitor: Monitor | None = None
+        is_created = False
+
+        def create() -> None:
+            nonlocal is_created
             core._session_create(
                 self.name,
                 store.size_bytes,
@@ -112,41 +124,52 @@ class Runtime:
                 config.store_was_given,
                 config.record_call_sites,
             )
-        except BaseException:
-            if spill_fd >= 0:
-                os.close(spill_fd)
-            raise
-        self._doorbell_fd = -1
-        try:
+            is_created = True
+            fault_point("session.created")
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
-            self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            core._set_stop_limit(round(config.stop_limit_s * 1000))
             core._set_doorbell(self._doorbell_fd)
-            self._monitor = Monitor(
-                {
-                    "name": self.name,
-                    "driver_pid": os.getpid(),
-                    "pool_size": config.pool_size,
-                    "worker_capacity": config.worker_capacity,
-                    "path": [path or os.getcwd() for path in sys.path],
-                    "program": sys.argv[0] if sys.argv else "",
-                    "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
-                    "segment_fds": core._session_descriptors() if store.anonymous else None,
-                },
-                self._doorbell_fd,
-                spill_fd,
-                config.log_to_driver,
+
+        try:
+            fault_point("session.doorbell")
+            self._doorbell_fd = _explained(lambda: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+            if store.anonymous:
+                create()
+            self._monitor = monitor = _explained(
+                lambda: Monitor(
+                    {
+                        "name": self.name,
+                        "driver_pid": os.getpid(),
+                        "pool_size": config.pool_size,
+                        "worker_capacity": config.worker_capacity,
+                        "path": _search_path(),
+                        "program": sys.argv[0] if sys.argv else "",
+                        "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
+                        "segment_fds": core._session_descriptors() if store.anonymous else None,
+                    },
+                    self._doorbell_fd,
+                    spill_fd,
+                    config.log_to_driver,
+                )
             )
-        except BaseException as error:
-            core._session_close()
-            core._session_unlink(self.name)
+            if not store.anonymous:
+                create()  # U3
+            monitor.let_begin()
+        except BaseException:
+            if monitor is not None:
+                monitor.abandon()
+            if is_created:
+                core._session_close()
+                core._session_unlink(self.name)
+            elif spill_fd >= 0:
+                os.close(spill_fd)
             if self._doorbell_fd >= 0:
                 os.close(self._doorbell_fd)
-            if isinstance(error, OSError):
-                raise limits.explain(error, "start the session") from error
             raise
+        fault_point("session.started")
 
     @property
     def store_address(self) -> str:
@@ -161,12 +184,32 @@ class Runtime:
 
     def stop(self) -> None:
         """End all processes of the session and remove its segments; blocks until they are gone."""
+        fault_point("session.stopping")
         with contextlib.ExitStack() as last:  # whatever one of these raises, the others are done
             last.callback(output.forget_all)
             last.callback(os.close, self._doorbell_fd)
             last.callback(core._session_unlink, self.name)
+            last.callback(fault_point, "session.closed")
             last.callback(core._session_close)
+            last.callback(fault_point, "session.processes_ended")
             self._monitor.stop()
+
+
+def _explained(start: Callable[[], _T]) -> _T:
+    """Call what needs descriptors, processes or threads; an error names the limit."""
+    try:
+        return start()
+    except OSError as error:
+        raise limits.explain(error, "start the session") from error
+
+
+def _search_path() -> list[str]:
+    """Return where this program finds modules; an empty entry means the working folder, if it still exists."""
+    try:
+        here = [os.getcwd()]
+    except OSError:
+        here = []
+    return [folder for entry in sys.path for folder in ([entry] if entry else here)]
 
 
 def _open_spill_file(config: SessionConfig) -> int:
@@ -253,6 +296,7 @@ def _memory_of(file: str) -> int:
 def _forget_in_child() -> None:
     global _current
     _current = None
+    output.forget_in_child()
     core._session_forget()
 
 

@@ -15,6 +15,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from miniray._runtime.fault_points import fault_point
+
 __all__ = ["DISK_FRACTION", "default_folder", "default_limit_bytes", "open_spill_file"]
 
 DISK_FRACTION = 0.9
@@ -74,6 +76,7 @@ def open_spill_file(folder: str, size_bytes: int) -> int:
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     try:
+        fault_point("spill_file.open")
         fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except PermissionError:
         raise
@@ -82,6 +85,7 @@ def open_spill_file(folder: str, size_bytes: int) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.unlink(path)
     try:
+        fault_point("spill_file.truncate")
         os.ftruncate(fd, size_bytes // _PAGE_BYTES * _PAGE_BYTES + _PAGE_BYTES)  # page 0 holds nothing
     except OSError:
         os.close(fd)

@@ -2,13 +2,15 @@
 #
 # Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
 #             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, pidfd and pipe of each worker. Three
-#                timeouts: a second after tables emptied, a second after a worker was refused by the system, and the
+#                timeouts: a second after tables emptied, a second after a worker could not be had, and the
 #                refresh time of the memory monitor while a worker has a task.
 #             V3 all it knows can be found again in shared memory or from the kernel: a new supervisor adopts the living
 #                workers.
 #             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits:
 #                then one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
-#             V5 when the session is found damaged, the workers are ended at once, whatever they run: no call can end any
+#             V5 when all workers wait for others, and no more can be had for _STUCK_SECONDS (worker_capacity, a limit
+#                of the system), the queued calls that need one fail with the reason: nobody waits for ever.
+#             V6 when the session is found damaged, the workers are ended at once, whatever they run: no call can end any
 #                more. The driver hears of it by its own calls, and closes the session.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
@@ -27,7 +29,8 @@ import time
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, worker_main
+from miniray._runtime import huge_pages, limits, worker_main
+from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
@@ -37,8 +40,11 @@ _KIND_WORKER = 3  # process_table.hpp ProcessKind
 _NO_ROW, _NO_TASK = 0, 1  # what core._recover found of a process
 _TRIM_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_STUCK_SECONDS = 5.0
 _QUICK_DEATHS = 3  # workers that end before they took a row, in a row, until no more are started unasked
-_IDLE_DEATHS = 20  # the same for workers that end before they took a task, while no task is finished
+_IDLE_DEATHS = (
+    20  # the same for workers that end before they took one of the tasks that wait, while no task is finished
+)
 
 
 class Supervisor:
@@ -64,10 +70,15 @@ class Supervisor:
         self._memory = MemoryMonitor(config["memory"], self._pidfd_of)
         self._retry_at: float | None = None  # when to try again to start a worker that the system refused
         self._refusal_told = False
+        self._refused = ""  # why the system gives no more workers
+        self._stuck = (-1, 0.0)  # tasks finished, and since when nothing went on
         for fd in (config["socket_fd"], config["doorbell_fd"], config["spill_fd"]):
             if fd >= 0:
                 os.set_inheritable(fd, False)
+        fault_point("supervisor.driver_pidfd")
         self._driver_fd = os.pidfd_open(config["driver_pid"])  # first: a driver that is gone is no other failure
+        if config["waits"] and not self._is_told_to_begin():
+            raise ProcessLookupError("the driver went before there was a session")
         segment_fds: list[int] | None = config["segment_fds"]
         if segment_fds is None:
             core._session_attach(config["name"], "supervisor")
@@ -76,10 +87,17 @@ class Supervisor:
             core._session_attach_descriptors(config["name"], control_fd, heap_fd, "supervisor")
             for fd in segment_fds:
                 os.close(fd)
+        fault_point("supervisor.attached")
         if config["spill_fd"] >= 0:
             core._session_spill_file(config["spill_fd"])
         for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
             self._poll.register(fd, select.POLLIN)
+
+    def _is_told_to_begin(self) -> bool:
+        waiter = select.poll()
+        waiter.register(self._driver_fd, select.POLLIN)
+        waiter.register(self._socket.fileno(), select.POLLIN)
+        return all(fd != self._driver_fd for fd, _ in waiter.poll()) and self._hear_driver()
 
     def run(self) -> None:
         """Work until the driver ends or says so."""
@@ -107,12 +125,13 @@ class Supervisor:
                     self._adopt(pid, core._life_of(pid))
                 except ProcessLookupError:  # it ended just now
                     core._recover(pid, UNKNOWN_END)
+        fault_point("supervisor.ready")
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
             self._socket.send(b"ready")
-        self._start_workers(self._config["pool_size"] - len(self._workers))
+        # A predecessor may have died after it heard the doorbell, and before it did what it was rung for; nobody rings
+        # twice. Of places in the spill file a batch is given back between two looks at the rest.
+        self._start_missing()
         self._memory.tend()
-        # A predecessor may have died after it heard that something is to be given back: nobody tells twice. Of places
-        # in the spill file a batch goes between two looks at the rest.
         discards_left = core._discard_places()
         # when to give memory back that came free, unless it is used again by then
         trim_at: float | None = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
@@ -142,7 +161,7 @@ class Supervisor:
                 trim_at = None
 
     def _hear_driver(self) -> bool:
-        return bool(self._socket.recv(64))  # it only ever closes: the end
+        return bool(self._socket.recv(64))  # it says that the session is there, then only closes: the end
 
     def _pidfd_of(self, pid: int) -> int | None:
         worker = self._workers.get(pid)
@@ -157,6 +176,7 @@ class Supervisor:
     def _watch(self, pid: int, life_fd: int, is_child: bool) -> Worker:
         self._started += 1
         try:
+            fault_point("supervisor.pidfd")
             worker = Worker(pid, os.pidfd_open(pid), life_fd, is_child, self._started)
         except OSError:
             if life_fd >= 0:
@@ -200,15 +220,25 @@ class Supervisor:
                 "the kernel killed it for memory (its counter of such kills has risen). Use less memory per task, run "
                 "fewer at a time (num_cpus, or memory= in the decorator), or give the program more"
             )
-        self._count_death(worker, status, core._recover(worker.pid, status, cause, note))
+        fault_point("supervisor.burying")
+        found = core._recover(worker.pid, status, cause, note)
+        fault_point("supervisor.buried")
+        self._count_death(worker, status, found)
 
     def _count_death(self, worker: Worker, status: int, found: int) -> None:
         """See whether workers end one after the other without doing anything; ``found``: see ``_recover``."""
+        if found == _NO_ROW and not worker.is_child:  # it had a row when it was adopted, so it left in good order
+            return
         if found == _NO_ROW and status != 0:
+            if self._began_since(self._last_quick):
+                self._quick_deaths = 0
             self._quick_deaths += 1
             self._last_quick = worker.order
         elif found == _NO_TASK and status != 0:
-            finished = core._statistics()["finished"]
+            statistics = core._statistics()
+            if statistics["queued"] == 0:  # somebody killed it: there was nothing that it could have taken
+                return
+            finished = statistics["finished"]
             deaths, finished_then = self._idle_deaths
             self._idle_deaths = (deaths + 1 if finished == finished_then else 1, finished)
             if self._idle_deaths[0] < _IDLE_DEATHS:
@@ -220,6 +250,11 @@ class Supervisor:
             return
         if self._quick_deaths >= _QUICK_DEATHS:
             self._give_up(worker.pid, status)
+
+    def _began_since(self, order: int) -> bool:
+        """Return whether one of the workers after that one lives and has come as far as to take a row."""
+        later = {worker.pid for worker in self._workers.values() if worker.order > order}
+        return bool(later) and any(kind == _KIND_WORKER and pid in later for pid, kind, _, _ in core._processes())
 
     def _give_up(self, pid: int, status: int) -> None:
         """Fail the calls that only a new worker could take."""
@@ -237,13 +272,31 @@ class Supervisor:
         missing = max(needed - starting, self._config["pool_size"] - len(self._workers))
         room = self._config["worker_capacity"] - len(self._workers)
         if self._quick_deaths >= _QUICK_DEATHS:  # V4
-            rows = {pid for pid, kind, _, _ in core._processes() if kind == _KIND_WORKER}
-            tried = {worker.pid for worker in self._workers.values() if worker.order > self._last_quick}
-            if tried & rows:
+            tried = any(worker.order > self._last_quick for worker in self._workers.values())
+            if self._began_since(self._last_quick):
                 self._quick_deaths, self._idle_deaths = 0, (0, 0)
             else:
                 missing = min(missing, 1) if needed and not tried else 0
+        self._refused = ""
         self._start_workers(min(missing, room))
+        if needed > 0 and starting <= 0 and (room <= 0 or self._refused):
+            self._see_if_stuck()
+
+    def _see_if_stuck(self) -> None:
+        """Fail the calls that wait for a worker that cannot be had, when nobody goes on either (V5)."""
+        now = time.monotonic()
+        self._retry_at = now + _RETRY_SECONDS
+        numbers = core._statistics()
+        goes_on = numbers["running"] or numbers["idle_workers"]
+        if goes_on or self._stuck[0] != numbers["finished"]:
+            self._stuck = (-1 if goes_on else numbers["finished"], now)
+        elif now - self._stuck[1] >= _STUCK_SECONDS:
+            self._stuck = (-1, now)
+            reason = self._refused or (
+                f"there are {len(self._workers)} workers, as many as there may be, and each runs a task that waits for "
+                "others in get() or wait(). Nest calls less deep, or allow more: init(worker_capacity=...)"
+            )
+            core._fail_stranded(0, 0, core._note_death(f"no worker can be started: {reason}"))
 
     def _start_workers(self, count: int) -> None:
         """Start workers; what the system refuses is told once and tried again later."""
@@ -252,11 +305,11 @@ class Supervisor:
                 self._start_worker()
             except OSError as error:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
+                self._refused = str(limits.explain(error, "start another worker").strerror)
                 if not self._refusal_told:
                     self._refusal_told = True
-                    refused = limits.explain(error, "start another worker")
                     _tell(
-                        f"{refused.strerror}. The session goes on with {len(self._workers)} workers and tries again "
+                        f"{self._refused}. The session goes on with {len(self._workers)} workers and tries again "
                         "every second"
                     )
                 return
@@ -265,17 +318,21 @@ class Supervisor:
         with contextlib.ExitStack() as opened:
             pipes = []
             for _ in range(3):
+                fault_point("supervisor.pipe")
                 read_fd, write_fd = os.pipe()
                 pipes.append((read_fd, write_fd))
                 opened.callback(os.close, read_fd)
                 opened.callback(os.close, write_fd)
             (out_read, out_write), (err_read, err_write), (life_read, life_write) = pipes
+            fault_point("supervisor.fork")
+            supervisor_pid = os.getpid()
             pid = os.fork()
             if pid == 0:
                 for fd in (out_read, err_read, life_read, self._driver_fd, *self._by_fd):
                     os.close(fd)
                 self._socket.close()
-                worker_main.main(self._config, out_write, err_write, life_write)
+                worker_main.main(self._config, supervisor_pid, out_write, err_write, life_write)
+            fault_point("supervisor.forked")
             try:
                 self._watch(pid, os.dup(life_read), is_child=True)
             except OSError:
@@ -283,10 +340,12 @@ class Supervisor:
                 core._recover(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                 raise
             with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
+                fault_point("supervisor.send_output")
                 socket.send_fds(self._socket, [str(pid).encode()], [out_read, err_read])
 
     def end(self) -> None:
         """Kill the workers, wait for their ends, remove the segments."""
+        fault_point("supervisor.ending")
         for worker in self._workers.values():
             worker.kill()
         for worker in self._workers.values():
@@ -294,6 +353,7 @@ class Supervisor:
             if worker.is_child:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(worker.pid, 0)
+        fault_point("supervisor.unlinking")
         core._session_unlink(self._config["name"])
 
 
@@ -306,7 +366,10 @@ def _tell(text: str) -> None:
 
 def main(argument: str) -> None:
     """Run the supervisor with the configuration in ``argument`` (JSON)."""
+    enter_role("supervisor")
+    fault_point("supervisor.born")
     config = json.loads(argument)
+    huge_pages.restore_environment(config["tunables"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program that ignores it would hide how workers end
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the driver's monitor thread blocks all, and may have started this

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from miniray import _miniray_core as core
 from miniray._runtime import output
 from miniray._runtime.error_capture import make_task_error
+from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._task_error import safe_text
 from miniray.exceptions import SegmentCorruptedError, TaskCancelledError
 
@@ -62,11 +63,12 @@ def _flush_output() -> None:
     sys.stderr.flush()
 
 
-def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
+def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
     """Run tasks until told to leave; return the exit code.
 
     Args:
         config: The session, as the supervisor got it.
+        supervisor_pid: The process that this one was forked from.
         stdout_fd: Pipe to the driver for standard output.
         stderr_fd: Pipe to the driver for standard error.
         life_fd: Pipe to the supervisor, which closes when this process ends or calls exec; nothing is written.
@@ -74,9 +76,16 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     output.redirect_worker_streams(stdout_fd, stderr_fd)
+    fault_point("worker.unwatched")
     core._watch_process(config["driver_pid"], config["name"])
+    fault_point("worker.watched")
     core._session_adopt_after_fork()
+    fault_point("worker.adopted")
     core._set_life(life_fd)
+    if os.getppid() != supervisor_pid:  # it died: the next one may have looked for workers before there was this row
+        core._session_close()
+        return 1
+    fault_point("worker.accepted")
     core._set_doorbell(config["doorbell_fd"])
     faulthandler.enable(file=2)
     os.register_at_fork(after_in_child=core._session_forget)
@@ -99,11 +108,13 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     return code
 
 
-def main(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
+def main(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
     """Run, then end this process without the clean-up that belongs to the supervisor it was forked from."""
+    enter_role("worker")
+    fault_point("worker.born")
     code = 1
     try:
-        code = run(config, stdout_fd, stderr_fd, life_fd)
+        code = run(config, supervisor_pid, stdout_fd, stderr_fd, life_fd)
     except BaseException:  # before the first task: the error of the calls that wait quotes it
         traceback.print_exc()
         _flush_output()

@@ -1,0 +1,125 @@
+"""The fixed program of the fault tests: a little of everything that passes fault points, and its own look at what is left.
+
+It prints ``right``; or, when a system call was refused, the documented error, after which the session must still work.
+``MINIRAY_TEST_SESSION`` names the session, so that a test finds what is left of it.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import faulthandler
+import gc
+import os
+import secrets
+import signal
+import sys
+import time
+
+secrets.token_hex = lambda size: os.environ["MINIRAY_TEST_SESSION"][: 2 * size]
+
+import miniray as ray
+from helpers.fault_tasks import fill, make, read, spread, work
+from miniray import _miniray_core as core
+from miniray._runtime import machine
+from miniray.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RaySystemError, RayTaskError
+
+REFUSED = (ObjectLostError, ObjectStoreFullError, OutOfDiskError, OSError, MemoryError, RaySystemError)
+FUNCTIONS = 4  # of this file: objects that stay
+ROWS = 16_000  # results, more than the table keeps pages for
+
+
+def use_everything():
+    large = ray.put(b"x" * 100_000)
+    refs = [work.remote(i, large) for i in range(4)]
+    assert [total for _, total in ray.get(refs)] == list(range(4))
+    assert len(ray.wait(refs, num_returns=4)[0]) == 4
+    many = [ref for _ in range(ROWS // 500) for ref in spread.options(num_returns=500).remote(500)]
+    assert ray.get(many[-1]) == 499
+    del many, refs
+    core._trim()
+    assert core._observe_session(
+        None if os.environ.get("MINIRAY_TEST_ANONYMOUS") else os.environ["MINIRAY_TEST_SESSION"]
+    )
+    # More than the store holds: of the driver and of workers, copied and written in place, with refs inside.
+    inner = ray.put(7)
+    values = [ray.put(i.to_bytes(8, "little") * 125_000) for i in range(6)]
+    pair = ray.put([bytes(900_000), inner])
+    blocks = [ray.put(fill(0)), *[make.remote(i) for i in range(1, 6)], ray.put(fill(6))]
+    del inner
+    assert ray.get([read.remote(value) for value in values]) == [(i, True) for i in range(6)]
+    assert [number for number, _ in ray.get([read.remote(block) for block in blocks])] == [*range(7)]
+    assert ray.get(ray.get(pair)[1]) == 7
+    assert all(ray.get(value) == i.to_bytes(8, "little") * 125_000 for i, value in enumerate(values))
+
+
+def disk_blocks():
+    size = core._statistics()["spill_capacity_bytes"] + 4096
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # listdir's own
+            if os.fstat(fd).st_size == size and os.fstat(fd).st_nlink == 0:
+                return os.fstat(fd).st_blocks
+    return 0
+
+
+def is_clean():
+    """Return whether all that is left are functions: those of the driver, and ``small`` once in each worker."""
+    statistics = core._statistics()
+    holders = [row[7] for row in core._observe_objects(None)]
+    by_process = collections.Counter(pid for held in holders for pid, _, _ in held)
+    functions = by_process.pop(os.getpid(), 0)
+    return (
+        statistics["tasks"] == statistics["spilled_bytes"] == 0
+        and functions == FUNCTIONS
+        and all(holders)
+        and max(by_process.values(), default=0) <= 1
+        and statistics["used_bytes"] < len(holders) * 2048
+    )
+
+
+def expect_nothing_held():
+    done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8))])
+    assert [done[0][1], done[1], len(done[2]), done[3]] == [6, (0, 1), 700_000, (0, True)]
+    del done
+    gc.collect()
+    while not is_clean():
+        time.sleep(0.002)
+    while disk_blocks() and not os.environ.get("MINIRAY_TEST_KEEPS_BLOCKS"):
+        time.sleep(0.002)
+    assert core._validate() is None
+
+
+def use_memory_without_names():
+    """Plan the store as on a machine whose /dev/shm is too small."""
+    plan = machine.plan_store
+    machine.plan_store = lambda *args: dataclasses.replace(plan(*args), anonymous=True)
+
+
+def tell_state(*_):
+    """Say what is left: a run that hangs is asked."""
+    if core._is_attached():
+        facts = {**core._statistics(), "disk_blocks": disk_blocks(), "valid": core._validate()}
+        print(facts, *core._observe_objects(None), core._processes(), sep="\n", file=sys.stderr, flush=True)
+
+
+def main():
+    outcome = "right"
+    try:
+        ray.init(num_cpus=2, object_store_memory=6 << 20)
+        use_everything()
+    except RayTaskError as error:
+        if not isinstance(error.cause, REFUSED):
+            raise
+        outcome = f"refused {type(error.cause).__name__}: {error.cause}"
+    except REFUSED as error:
+        outcome = f"refused {type(error).__name__}: {error}"
+    if ray.is_initialized():
+        expect_nothing_held()
+        ray.shutdown()
+    print(" ".join(outcome.split()))
+
+
+signal.signal(signal.SIGUSR1, tell_state)
+faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
+if os.environ.get("MINIRAY_TEST_ANONYMOUS"):
+    use_memory_without_names()
+main()
