@@ -100,7 +100,7 @@ class ObjectStore {
       throw nb::value_error(("eviction must be 'lru' or 'error', got '" + eviction + "'").c_str());
     }
     require_within("max_objects", max_objects, runtime::kMostRows);
-    if (capacity) require_within("capacity", *capacity, runtime::kMostBytes);
+    if (capacity) require_within("capacity", *capacity, runtime::kMostBytes, " byte");
     runtime::DomainConfig config;
     config.object_capacity = max_objects;
     config.task_capacity = 1;
