@@ -122,8 +122,8 @@ SharedDomain::~SharedDomain() {
 
 void require_within(const char* what, std::uint64_t value, std::uint64_t most, const char* unit) {
   if (value == 0 || value > most) {
-    const std::string text = std::string(what) + " must be at least 1" + unit + " and at most " + std::to_string(most) + ", got " +
-                             std::to_string(value);
+    const std::string text = std::string(what) + " must be at least 1" + unit + " and at most " + std::to_string(most) +
+                             ", got " + std::to_string(value);
     throw nb::value_error(text.c_str());
   }
 }
