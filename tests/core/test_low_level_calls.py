@@ -88,7 +88,9 @@ class StoreCalls(RuleBasedStateMachine):
 
     @rule(target=refs, data=payloads, named=st.booleans())
     def put(self, data: bytes, named: bool) -> Any:
-        wanted = ObjectRef() if named else None
+        return self.put_under(ObjectRef() if named else None, data)
+
+    def put_under(self, wanted: Any, data: bytes) -> Any:
         try:
             ref = self.store.put(data, wanted)
         except (ObjectStoreFullError, MemoryError) as error:
@@ -106,6 +108,8 @@ class StoreCalls(RuleBasedStateMachine):
             with raises_clearly(ValueError):
                 self.store.put(data, ref)
             self.notice_evictions()
+        else:
+            self.put_under(ref, data)
 
     @rule(ref=refs)
     def get(self, ref: Any) -> None:

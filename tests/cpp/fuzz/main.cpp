@@ -168,7 +168,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   const std::uint64_t first = number_after(argc, argv, "--first", 1);
-  const std::uint64_t end = first + number_after(argc, argv, "--seeds", 3000);
+  const std::uint64_t end = first + number_after(argc, argv, "--seeds", 800);
   std::uint64_t failures = 0;
   for (std::uint64_t seed = first; seed < end;) {
     const std::uint64_t batch_end = seed + kSeedsOfChild < end ? seed + kSeedsOfChild : end;
