@@ -34,9 +34,9 @@ class SegmentCorruptedError(RayError):
             return super()._text()
         return (
             f"The shared memory segment {self.segment_name or ''} is damaged: {self.problem or 'a check failed'}. "
-            "All of the session's objects and calls are lost. Call miniray.shutdown() and miniray.init() to go on with a "
-            "new one. Likely causes: native code that wrote outside its own memory, or a bug in miniray: please report "
-            "it if no native code of yours ran."
+            "All of the session's objects and calls are lost. Call miniray.shutdown() and miniray.init() to go on with "
+            "a new one. Likely causes: native code that wrote outside its own memory, or a bug in miniray: please "
+            "report it if no native code of yours ran."
         )
 
 

@@ -175,7 +175,8 @@ def test_session_whose_parts_belong_to_another_user_is_refused(tmp_path):
 
 @pytest.mark.needs_root
 def test_thousand_names_of_another_user_do_not_stop_init():
-    paths = [SHARED_MEMORY / f"miniray_{number:012x}_{part}" for number in range(500) for part in ("scheduler", "objectstore")]
+    parts = ("scheduler", "objectstore")
+    paths = [SHARED_MEMORY / f"miniray_{number:012x}_{part}" for number in range(500) for part in parts]
     try:
         for path in paths:
             path.write_bytes(b"\0" * 100)
@@ -205,7 +206,8 @@ def test_file_of_spilled_objects_cannot_be_squatted(tmp_path):
     victim.write_text("mine")
     for number in range(50):
         (tmp_path / f"miniray_spill_{number:016x}").symlink_to(victim)
-    with miniray.init(num_cpus=1, object_store_memory=1 << 24, object_spilling_directory=str(tmp_path), log_to_driver=False):
+    folder = str(tmp_path)
+    with miniray.init(num_cpus=1, object_store_memory=1 << 24, object_spilling_directory=folder, log_to_driver=False):
         refs = [miniray.put(bytes([i]) * (4 << 20)) for i in range(8)]
         assert core._statistics()["spilled_bytes"] > 0
         assert [miniray.get(ref)[0] for ref in refs] == list(range(8))

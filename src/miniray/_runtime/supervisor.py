@@ -10,8 +10,8 @@
 #                then one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
 #             V5 when all workers wait for others, and no more can be had for _STUCK_SECONDS (worker_capacity, a limit
 #                of the system), the queued calls that need one fail with the reason: nobody waits for ever.
-#             V6 when the session is found damaged, the workers are ended at once, whatever they run: no call can end any
-#                more. The driver hears of it by its own calls, and closes the session.
+#             V6 when the session is found damaged, the workers are ended at once, whatever they run: no call can end
+#                any more. The driver hears of it by its own calls, and closes the session.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
 
