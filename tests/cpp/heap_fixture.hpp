@@ -2,6 +2,7 @@
 // shared memory.
 #pragma once
 
+#include <functional>
 #include <new>
 
 #include "process/process_table.hpp"
@@ -67,9 +68,12 @@ struct HeapFixture final : miniray::shm::HolderProbe {
 
   bool holder_is_dead(std::uint32_t, std::uint32_t) noexcept override { return dead; }
   void after_repair() noexcept override {}
-  bool holder_stalls(const miniray::shm::Stall&, miniray::shm::LockBlock&) noexcept override { return false; }
+  bool holder_stalls(const miniray::shm::Stall& stall, miniray::shm::LockBlock& block) noexcept override {
+    return on_stall && on_stall(stall, block);
+  }
 
   bool dead = false;
+  std::function<bool(const miniray::shm::Stall&, miniray::shm::LockBlock&)> on_stall;  // whether the holder is stopped
   miniray::platform::Descriptor control_file;
   miniray::platform::Descriptor heap_file;
   std::byte* region;

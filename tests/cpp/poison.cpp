@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #include "heap_fixture.hpp"
 #include "recovery/dead_process.hpp"
@@ -94,6 +95,24 @@ void a_living_process_that_seems_to_hold_the_lock_for_ever_is_noticed() {
   HeapFixture fixture(64);
   fixture.lock.block().word.store_relaxed(LockWord::holder(9, 9));
   EXPECT(throws_damage([&] { (void)fixture.allocate(100); }, "lock: its word names a living process that does not let it go"));
+}
+
+// However long it was stopped, from then on it has as long as any other.
+void a_holder_that_was_stopped_is_waited_for() {
+  const std::int64_t patience_ns = std::exchange(miniray::debug::patience_ns, 200'000'000);
+  HeapFixture fixture(64);
+  fixture.lock.block().word.store_relaxed(LockWord::holder(9, 9));
+  int looks = 0;
+  std::uint64_t stopped_ns = 0;
+  fixture.on_stall = [&](const miniray::shm::Stall& stall, miniray::shm::LockBlock& block) {
+    ++looks;
+    if (looks <= 6) stopped_ns = stall.waited_ns;
+    if (looks == 8) block.word.store_release(0);
+    return looks <= 6;
+  };
+  EXPECT(fixture.allocate(100) != 0);
+  EXPECT(looks == 8 && stopped_ns > 200'000'000);
+  miniray::debug::patience_ns = patience_ns;
 }
 
 void a_thread_that_waits_for_the_lock_learns_of_it() {
@@ -239,6 +258,7 @@ int main() {
   a_damaged_journal_is_not_undone((HeapFixture::kLockOffset + 8) << 1 | 1, no_cell);
   a_journal_without_end_is_not_undone();
   a_living_process_that_seems_to_hold_the_lock_for_ever_is_noticed();
+  a_holder_that_was_stopped_is_waited_for();
   a_thread_that_waits_for_the_lock_learns_of_it();
   a_wait_and_an_idle_worker_learn_of_it();
   an_audit_poisons_when_it_finds_a_fault_twice();

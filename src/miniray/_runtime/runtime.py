@@ -189,9 +189,9 @@ class Runtime:
             last.callback(output.forget_all)
             last.callback(os.close, self._doorbell_fd)
             last.callback(core._session_unlink, self.name)
-            last.callback(fault_point, "session.closed")
+            last.callback(lambda: fault_point("session.closed"))
             last.callback(core._session_close)
-            last.callback(fault_point, "session.processes_ended")
+            last.callback(lambda: fault_point("session.processes_ended"))
             self._monitor.stop()
 
 
