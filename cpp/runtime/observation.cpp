@@ -55,15 +55,15 @@ bool Observation::read(std::uint64_t offset, T* destination, std::uint64_t count
   return platform::read_file(files_.control, offset, destination, size) == static_cast<std::int64_t>(size);
 }
 
-bool Observation::begin(DomainFiles files) {
+int Observation::begin(DomainFiles files) {
   files_ = files;
   platform::FileFacts facts{};
-  if (platform::file_facts(files.heap, facts) != 0) return false;
+  if (const int error = platform::file_facts(files.heap, facts); error != 0) return error;
   heap_file_bytes_ = facts.size_bytes;
-  if (platform::file_facts(files.control, facts) != 0) return false;
+  if (const int error = platform::file_facts(files.control, facts); error != 0) return error;
   control_bytes_ = facts.size_bytes;
   header_.resize(1);
-  return read(0, header_.data(), 1);
+  return read(0, header_.data(), 1) ? 0 : -ENODATA;
 }
 
 std::vector<shm::SlotChunk> Observation::chunks(const shm::SlotTableHeader& table, std::uint64_t record_bytes) const {
