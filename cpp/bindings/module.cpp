@@ -18,6 +18,7 @@
 #include "python/session_functions.hpp"
 #include "python/store_memory.hpp"
 #include "python/supervision.hpp"
+#include "python/table_functions.hpp"
 
 NB_MODULE(_miniray_core, module) {
   // The session, its hooks and the types are the process's; a value of another interpreter must not meet them.
@@ -31,7 +32,7 @@ NB_MODULE(_miniray_core, module) {
   for (const auto add : {python::add_object_ref_type, python::add_store_memory, python::add_caller_type,
                          python::add_object_functions, python::add_executor_functions, python::add_session_functions,
                          python::add_supervision_functions, python::add_observer_functions, python::add_actor_functions,
-                         python::add_await_functions, python::add_fault_functions}) {
+                         python::add_await_functions, python::add_table_functions, python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "python/guard.hpp"
 #include "python/object_ref.hpp"
 
 namespace miniray::python {
@@ -145,14 +146,14 @@ PyObject* flush(PyObject*, PyObject*) {
 }
 
 PyMethodDef methods[] = {
-    {"_flush_releases", flush, METH_NOARGS, nullptr},
-    {"_kill_actor", kill_actor, METH_VARARGS, nullptr},
-    {"_actor_facts", actor_facts, METH_O, nullptr},
-    {"_set_actor_name", set_actor_name, METH_VARARGS, nullptr},
-    {"_find_actor", find_named_actor, METH_VARARGS, nullptr},
-    {"_is_bare", is_bare, METH_O, nullptr},
-    {"_weak_ref", weak_ref, METH_O, nullptr},
-    {"_own_actor", own_actor, METH_NOARGS, nullptr},
+    {"_flush_releases", guarded<flush>, METH_NOARGS, nullptr},
+    {"_kill_actor", guarded<kill_actor>, METH_VARARGS, nullptr},
+    {"_actor_facts", guarded<actor_facts>, METH_O, nullptr},
+    {"_set_actor_name", guarded<set_actor_name>, METH_VARARGS, nullptr},
+    {"_find_actor", guarded<find_named_actor>, METH_VARARGS, nullptr},
+    {"_is_bare", guarded<is_bare>, METH_O, nullptr},
+    {"_weak_ref", guarded<weak_ref>, METH_O, nullptr},
+    {"_own_actor", guarded<own_actor>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

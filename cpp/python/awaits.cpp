@@ -4,6 +4,7 @@
 //             B2 whoever awaits an object keeps a ref of it until it is collected, so the slot that is collected is still that object.
 #include "python/awaits.hpp"
 
+#include "python/guard.hpp"
 #include "python/object_ref.hpp"
 
 namespace miniray::python {
@@ -56,8 +57,8 @@ PyObject* collect_awaited(PyObject*, PyObject*) {
 }
 
 PyMethodDef methods[] = {
-    {"_await_object", await_object, METH_O, nullptr},
-    {"_collect_awaited", collect_awaited, METH_NOARGS, nullptr},
+    {"_await_object", guarded<await_object>, METH_O, nullptr},
+    {"_collect_awaited", guarded<collect_awaited>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

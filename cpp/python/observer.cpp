@@ -5,6 +5,7 @@
 #include <string>
 
 #include "python/domain_errors.hpp"
+#include "python/guard.hpp"
 #include "python/object_ref.hpp"
 #include "runtime/observation.hpp"
 
@@ -142,9 +143,13 @@ class Look {
   std::unique_ptr<SessionUse> use_;
 };
 
-PyObject* ended() {
-  PyErr_SetString(PyExc_FileNotFoundError, "the session ended while it was looked at");
-  return nullptr;
+PyObject* raise_look_failure(int error) {
+  if (error == -ENODATA) {
+    PyErr_SetString(PyExc_FileNotFoundError, "the session ended while it was looked at");
+    return nullptr;
+  }
+  errno = -error;
+  return PyErr_SetFromErrno(PyExc_OSError);
 }
 
 PyObject* object_row(const runtime::ObservedObject& object) {
@@ -170,14 +175,14 @@ PyObject* observe_objects(PyObject*, PyObject* args) {
     Look look;
     if (!look.open(args)) return nullptr;
     std::vector<runtime::ObservedObject> objects;
-    bool whole = false;
+    int error = 0;
     {
       const GilRelease released;
       Observation observation;
-      whole = observation.begin(look.files());
-      if (whole) objects = observation.objects();
+      error = observation.begin(look.files());
+      if (error == 0) objects = observation.objects();
     }
-    if (!whole) return ended();
+    if (error != 0) return raise_look_failure(error);
     Owned rows(PyList_New(0));
     if (!rows) return nullptr;
     for (const runtime::ObservedObject& object : objects) {
@@ -249,16 +254,16 @@ PyObject* observe_session(PyObject*, PyObject* args) {
     Observation observation;
     runtime::ObservedCounts counts;
     std::vector<runtime::ObservedProcess> processes;
-    bool whole = false;
+    int error = 0;
     {
       const GilRelease released;
-      whole = observation.begin(look.files());
-      if (whole) {
+      error = observation.begin(look.files());
+      if (error == 0) {
         counts = observation.counts();
         processes = observation.processes();
       }
     }
-    if (!whole) return ended();
+    if (error != 0) return raise_look_failure(error);
     const runtime::ControlHeader& header = observation.header();
     const Owned resources(resource_amounts(header.scheduler.resources));
     const Owned demands(queued_demands(header.scheduler.resources));
@@ -284,8 +289,8 @@ PyObject* observe_session(PyObject*, PyObject* args) {
 }
 
 PyMethodDef functions[] = {
-    {"_observe_objects", observe_objects, METH_VARARGS, nullptr},
-    {"_observe_session", observe_session, METH_VARARGS, nullptr},
+    {"_observe_objects", guarded<observe_objects>, METH_VARARGS, nullptr},
+    {"_observe_session", guarded<observe_session>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -60,8 +60,8 @@ struct ObservedCounts {
 
 class Observation {
  public:
-  // Reads the header; false when the files do not hold a whole one any more. The files stay the caller's.
-  [[nodiscard]] bool begin(DomainFiles files);
+  // Reads the header. 0, a negative errno, or -ENODATA: the files do not hold a whole one any more. The files stay the caller's.
+  [[nodiscard]] int begin(DomainFiles files);
   [[nodiscard]] const ControlHeader& header() const noexcept { return header_.front(); }
   [[nodiscard]] std::vector<ObservedObject> objects();
   [[nodiscard]] std::vector<ObservedProcess> processes();

@@ -57,6 +57,7 @@ struct ActorEndRecord {
 inline constexpr std::uint8_t kActorEndFormat = 6;
 
 struct alignas(64) ActorEntry {
+  static constexpr const char* kDamagedIndex = "actors: a number of a row that is not there";
   Cell<std::uint32_t> state;
   Cell<Index> next_free;
   Cell<std::uint32_t> host;  // ProcessId, packed

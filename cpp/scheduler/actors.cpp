@@ -16,15 +16,15 @@ using store::ObjectEntry;
 using store::ObjectState;
 
 namespace {
-constexpr std::uint32_t as_word(TaskState state) noexcept { return static_cast<std::uint32_t>(state); }
-constexpr std::uint32_t as_word(WorkerState state) noexcept { return static_cast<std::uint32_t>(state); }
-constexpr std::uint32_t as_word(ActorState state) noexcept { return static_cast<std::uint32_t>(state); }
+constexpr std::uint32_t as_word(TaskState state) { return static_cast<std::uint32_t>(state); }
+constexpr std::uint32_t as_word(WorkerState state) { return static_cast<std::uint32_t>(state); }
+constexpr std::uint32_t as_word(ActorState state) { return static_cast<std::uint32_t>(state); }
 constexpr std::uint32_t kMinusOne = static_cast<std::uint32_t>(-1);
 constexpr std::uint32_t kRoom = 2048;
 }  // namespace
 
 Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags,
-                              ProcessId creator) noexcept {
+                              ProcessId creator) {
   const Index actor = actors.take(transaction);
   if (actor == kNone) return kNone;
   const Index handle = objects_->create(transaction, ObjectState::kPending, store::kHandle);
@@ -50,14 +50,14 @@ Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::u
   return actor;
 }
 
-void Scheduler::set_name(Transaction& transaction, Index actor, Index name) noexcept {
+void Scheduler::set_name(Transaction& transaction, Index actor, Index name) {
   objects_->add_reference(transaction, name);
   transaction.set(actors[actor].name, name);
 }
 
 // --- calls ---------------------------------------------------------------------------------------------------------
 
-void Scheduler::push_call(Transaction& transaction, Index task, Wakes& wakes) noexcept {
+void Scheduler::push_call(Transaction& transaction, Index task, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
   ActorEntry& actor = actors[entry.actor.get()];
   Transaction::init(entry.lane_tail, kNone);
@@ -68,7 +68,9 @@ void Scheduler::push_call(Transaction& transaction, Index task, Wakes& wakes) no
   }
   transaction.add(actor.waiting_count, 1);
   if (!actor.has(kUnorderedCalls)) {
+    debug::WalkLimit limit(tasks.capacity(), "actors: the list of lanes has no end");
     for (Index lane = actor.first_lane.get(); lane != kNone; lane = tasks[lane].lane_next.get()) {
+      limit.step();
       TaskEntry& head = tasks[lane];
       if (head.caller.get() != entry.caller.get()) continue;
       transaction.set(tasks[head.lane_tail.get()].next, task);
@@ -79,7 +81,7 @@ void Scheduler::push_call(Transaction& transaction, Index task, Wakes& wakes) no
   add_lane(transaction, task);
 }
 
-void Scheduler::add_lane(Transaction& transaction, Index task) noexcept {
+void Scheduler::add_lane(Transaction& transaction, Index task) {
   TaskEntry& entry = tasks[task];
   ActorEntry& actor = actors[entry.actor.get()];
   const Index last = actor.last_lane.get();
@@ -91,7 +93,7 @@ void Scheduler::add_lane(Transaction& transaction, Index task) noexcept {
 }
 
 // The head of a lane leaves it; the next call takes its place.
-void Scheduler::take_from_lane(Transaction& transaction, Index task) noexcept {
+void Scheduler::take_from_lane(Transaction& transaction, Index task) {
   TaskEntry& entry = tasks[task];
   ActorEntry& actor = actors[entry.actor.get()];
   const Index next_lane = entry.lane_next.get();
@@ -110,7 +112,7 @@ void Scheduler::take_from_lane(Transaction& transaction, Index task) noexcept {
     push_ready(transaction, next, false);
 }
 
-void Scheduler::push_ready(Transaction& transaction, Index task, bool first) noexcept {
+void Scheduler::push_ready(Transaction& transaction, Index task, bool first) {
   ActorEntry& actor = actors[tasks[task].actor.get()];
   const Index head = actor.first_ready.get();
   if (first || head == kNone) {
@@ -124,14 +126,14 @@ void Scheduler::push_ready(Transaction& transaction, Index task, bool first) noe
   }
 }
 
-void Scheduler::pop_ready(Transaction& transaction, ActorEntry& actor) noexcept {
+void Scheduler::pop_ready(Transaction& transaction, ActorEntry& actor) {
   const Index next = tasks[actor.first_ready.get()].ready_next.get();
   transaction.set(actor.first_ready, next);
   if (next == kNone) transaction.set(actor.last_ready, kNone);
 }
 
 // The last dependency of a call is there, or of a creation whose actor is over.
-void Scheduler::make_call_ready(Transaction& transaction, Index task, Wakes& wakes) noexcept {
+void Scheduler::make_call_ready(Transaction& transaction, Index task, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
   ActorEntry& actor = actors[entry.actor.get()];
   if (actor.is_over()) {
@@ -144,7 +146,7 @@ void Scheduler::make_call_ready(Transaction& transaction, Index task, Wakes& wak
   if (actor.current_state() == ActorState::kAlive) wakes.add_worker(ProcessId::unpack(actor.host.get()).slot);
 }
 
-void Scheduler::link_running(Transaction& transaction, Index task) noexcept {
+void Scheduler::link_running(Transaction& transaction, Index task) {
   TaskEntry& entry = tasks[task];
   ActorEntry& actor = actors[entry.actor.get()];
   const Index head = actor.first_running.get();
@@ -154,14 +156,14 @@ void Scheduler::link_running(Transaction& transaction, Index task) noexcept {
   transaction.set(actor.first_running, task);
 }
 
-void Scheduler::unlink_running(Transaction& transaction, Index task) noexcept {
+void Scheduler::unlink_running(Transaction& transaction, Index task) {
   const Index next = tasks[task].lane_next.get();
   const Index previous = tasks[task].lane_previous.get();
   if (next != kNone) transaction.set(tasks[next].lane_previous, previous);
   transaction.set(previous != kNone ? tasks[previous].lane_next : actors[tasks[task].actor.get()].first_running, next);
 }
 
-Index Scheduler::begin_call(Transaction& transaction, ProcessId host) noexcept {
+Index Scheduler::begin_call(Transaction& transaction, ProcessId host) {
   ActorEntry& actor = actors[(*processes_)[host.slot].actor.get()];
   const Index task = actor.first_ready.get();
   if (task == kNone) return kNone;
@@ -173,13 +175,13 @@ Index Scheduler::begin_call(Transaction& transaction, ProcessId host) noexcept {
   return task;
 }
 
-void Scheduler::finish_call(Transaction& transaction, Index task) noexcept {
+void Scheduler::finish_call(Transaction& transaction, Index task) {
   transaction.add(header_->finished_count, 1);
   unlink_running(transaction, task);
   end_task(transaction, task);
 }
 
-void Scheduler::repeat_call(Transaction& transaction, Index task) noexcept {
+void Scheduler::repeat_call(Transaction& transaction, Index task) {
   TaskEntry& entry = tasks[task];
   discard_half_made_results(transaction, task);
   if (transaction.room() < kRoom) transaction.commit();
@@ -197,7 +199,7 @@ void Scheduler::repeat_call(Transaction& transaction, Index task) noexcept {
 
 // --- hosts ---------------------------------------------------------------------------------------------------------
 
-void Scheduler::finish_creation(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
+void Scheduler::finish_creation(Transaction& transaction, ProcessId worker, Wakes& wakes) {
   ProcessEntry& holder = (*processes_)[worker.slot];
   const Index task = holder.lease.get();
   ActorEntry& actor = actors[tasks[task].actor.get()];
@@ -219,7 +221,7 @@ void Scheduler::finish_creation(Transaction& transaction, ProcessId worker, Wake
 }
 
 // The host, dead or about to leave, gives back what it holds for the actor.
-void Scheduler::release_host(Transaction& transaction, ActorEntry& actor) noexcept {
+void Scheduler::release_host(Transaction& transaction, ActorEntry& actor) {
   const Index slot = ProcessId::unpack(actor.host.get()).slot;
   ProcessEntry& holder = (*processes_)[slot];
   if (actor.current_state() == ActorState::kStarting) {
@@ -233,7 +235,7 @@ void Scheduler::release_host(Transaction& transaction, ActorEntry& actor) noexce
   transaction.set(actor.host, 0);
 }
 
-void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEnd end, Wakes& wakes) noexcept {
+void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEnd end, Wakes& wakes) {
   const Index index = (*processes_)[host.slot].actor.get();
   ActorEntry& actor = actors[index];
   const bool is_starting = actor.current_state() == ActorState::kStarting;
@@ -273,7 +275,7 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
 // --- ends ----------------------------------------------------------------------------------------------------------
 
 // The results that a call still owes become errors that name the handle object, which tells why.
-void Scheduler::fail_results(Transaction& transaction, Index task, ActorEnd end, Wakes& wakes) noexcept {
+void Scheduler::fail_results(Transaction& transaction, Index task, ActorEnd end, Wakes& wakes) {
   const ActorEndRecord record{kActorEndFormat, end, {}, 0, 0, 0};
   const Index handle = actors[tasks[task].actor.get()].handle.get();
   discard_half_made_results(transaction, task);
@@ -290,18 +292,19 @@ void Scheduler::fail_results(Transaction& transaction, Index task, ActorEnd end,
 }
 
 // What has failed goes; a call that waits for arguments when the last of them is there.
-void Scheduler::end_failed_call(Transaction& transaction, Index task) noexcept {
+void Scheduler::end_failed_call(Transaction& transaction, Index task) {
   if (tasks[task].state.get() != as_word(TaskState::kWaiting)) end_task(transaction, task);
 }
 
-void Scheduler::unqueue(Transaction& transaction, Index task) noexcept {
+void Scheduler::unqueue(Transaction& transaction, Index task) {
   Shape& queue = shape(tasks[task].shape.get());
   if (queue.head.get() == task) {
     queue_pop(transaction, tasks[task].shape.get());
     return;
   }
+  debug::WalkLimit limit(tasks.capacity(), "scheduler: a queue has no end");
   Index before = queue.head.get();
-  while (tasks[before].next.get() != task) before = tasks[before].next.get();
+  for (; tasks[before].next.get() != task; before = tasks[before].next.get()) limit.step();
   const Index next = tasks[task].next.get();
   transaction.set(tasks[before].next, next);
   if (next == kNone) transaction.set(queue.tail, before);
@@ -309,8 +312,7 @@ void Scheduler::unqueue(Transaction& transaction, Index task) noexcept {
   transaction.add(header_->resources.queued_count, kMinusOne);
 }
 
-void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord record, ObjectKey error,
-                          Wakes& wakes) noexcept {
+void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord record, ObjectKey error, Wakes& wakes) {
   ActorEntry& actor = actors[index];
   const Index handle = actor.handle.get();
   if (transaction.room() < kRoom) transaction.commit();
@@ -341,7 +343,7 @@ void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord 
   finish_endings(transaction, wakes);
 }
 
-void Scheduler::finish_endings(Transaction& transaction, Wakes& wakes) noexcept {
+void Scheduler::finish_endings(Transaction& transaction, Wakes& wakes) {
   const Index index = header_->ending.get();
   if (index == kNone) return;
   ActorEntry& actor = actors[index];
@@ -365,13 +367,13 @@ void Scheduler::finish_endings(Transaction& transaction, Wakes& wakes) noexcept 
   if (handle.references.get() == 0 && !handle.has(store::kDropped)) free_actor(transaction, index);
 }
 
-void Scheduler::free_actor(Transaction& transaction, Index index) noexcept {
+void Scheduler::free_actor(Transaction& transaction, Index index) {
   objects_->free(transaction, actors[index].handle.get());
   transaction.set(actors[index].state, as_word(ActorState::kFree));
   actors.put(transaction, index);
 }
 
-bool Scheduler::settle_dropped_handle(Transaction& transaction, Wakes& wakes) noexcept {
+bool Scheduler::settle_dropped_handle(Transaction& transaction, Wakes& wakes) {
   const Index handle = objects_->first_dropped();
   if (handle == kNone) return false;
   objects_->take_dropped(transaction);
@@ -397,7 +399,7 @@ bool Scheduler::settle_dropped_handle(Transaction& transaction, Wakes& wakes) no
   return true;
 }
 
-Index Scheduler::kill_actor(Transaction& transaction, Index index, bool restart, Wakes& wakes) noexcept {
+Index Scheduler::kill_actor(Transaction& transaction, Index index, bool restart, Wakes& wakes) {
   ActorEntry& actor = actors[index];
   if (actor.is_over()) return kNone;
   if (actor.host.get() != 0) {
@@ -409,7 +411,7 @@ Index Scheduler::kill_actor(Transaction& transaction, Index index, bool restart,
 }
 
 std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creator, Index* hosts, std::uint32_t room,
-                                       Wakes& wakes) noexcept {
+                                       Wakes& wakes) {
   const std::uint32_t state = (*processes_)[creator.slot].worker_state.get();
   if (state == as_word(WorkerState::kNoWorker) || state == as_word(WorkerState::kExiting)) return 0;
   finish_notifications(transaction, wakes);
@@ -435,7 +437,7 @@ std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creat
 }
 
 // It is not started again, and its name is free at once.
-void Scheduler::mark_killed(Transaction& transaction, ActorEntry& actor) noexcept {
+void Scheduler::mark_killed(Transaction& transaction, ActorEntry& actor) {
   transaction.set(actor.flags, actor.flags.get() | kKilled);
   if (actor.name.get() == kNone) return;
   objects_->drop_reference(transaction, actor.name.get());
@@ -444,7 +446,7 @@ void Scheduler::mark_killed(Transaction& transaction, ActorEntry& actor) noexcep
 
 // --- truth and derived ---------------------------------------------------------------------------------------------
 
-const char* Scheduler::validate_actors() const noexcept {
+const char* Scheduler::validate_actors() const {
   if (const char* fault = actors.validate(); fault != nullptr) return fault;
   if (header_->ending.get() != kNone) return "actors: one that ends was left half ended";
   std::uint32_t calls = 0;

@@ -81,10 +81,10 @@ inline constexpr std::uint8_t kFunctionFormat = 4;
 class Scheduler {
  public:
   Scheduler() = default;
-  Scheduler(std::byte* region, SchedulerHeader* header, ObjectTable* objects, WaitTable* waits,
+  Scheduler(std::byte* region, SchedulerHeader* header, const SchedulerHeader& layout, ObjectTable* objects, WaitTable* waits,
             process::ProcessTable* processes, platform::Descriptor file, std::uint64_t file_offset) noexcept
-      : tasks(region, &header->tasks, file, file_offset, &header->trim_wanted),
-        actors(region, &header->actors, file, file_offset, &header->trim_wanted),
+      : tasks(region, &header->tasks, layout.tasks, file, file_offset, &header->trim_wanted),
+        actors(region, &header->actors, layout.actors, file, file_offset, &header->trim_wanted),
         header_(header),
         objects_(objects),
         waits_(waits),
@@ -93,122 +93,144 @@ class Scheduler {
   shm::SlotTable<TaskEntry> tasks;
   shm::SlotTable<ActorEntry> actors;
 
-  [[nodiscard]] SchedulerHeader& header() const noexcept { return *header_; }
-  [[nodiscard]] Resource& resource(std::uint32_t index) const noexcept { return header_->resources.resources[index]; }
-  [[nodiscard]] Shape& shape(Index index) const noexcept { return header_->resources.shapes[index]; }
+  [[nodiscard]] SchedulerHeader& header() const { return *header_; }
+  [[nodiscard]] Resource& resource(std::uint32_t index) const {
+    MINIRAY_SOUND(index < kResourceCapacity, "scheduler: a number of a resource that is not there");
+    return header_->resources.resources[index];
+  }
+  [[nodiscard]] Shape& shape(Index index) const {
+    MINIRAY_SOUND(index < kShapeCapacity, "scheduler: a number of a demand that is not there");
+    return header_->resources.shapes[index];
+  }
+  [[nodiscard]] std::uint32_t shape_count() const {
+    const std::uint32_t count = header_->resources.shape_count.get();
+    MINIRAY_SOUND(count <= kShapeCapacity, "scheduler: more demands than there is room for");
+    return count;
+  }
+  [[nodiscard]] static std::uint32_t demand_count(const Shape& shape) {
+    const std::uint32_t count = shape.demand_count.get();
+    MINIRAY_SOUND(count <= kShapeDemands, "scheduler: a demand for more resources than there is room for");
+    return count;
+  }
 
   // --- set-up -------------------------------------------------------------------------------------------------------
   // Index of a resource by name; adds it with total 0 when unknown. kResourceCapacity when there is no room.
-  [[nodiscard]] std::uint32_t find_resource(const char* name, bool add) noexcept;
+  [[nodiscard]] std::uint32_t find_resource(const char* name, bool add);
   [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands,
-                                 std::uint32_t count) noexcept;  // kNone: no room
-  [[nodiscard]] bool shape_can_ever_run(Index shape) const noexcept;
+                                 std::uint32_t count);  // kNone: no room
+  [[nodiscard]] bool shape_can_ever_run(Index shape) const;
 
   // --- calls --------------------------------------------------------------------------------------------------------
   // The row is filled; dependencies counts the nodes added plus one guard. Drops the guard.
-  void submit(Transaction& transaction, Index task, Wakes& wakes) noexcept;
-  void dependency_met(Transaction& transaction, Index task, Wakes& wakes) noexcept;
+  void submit(Transaction& transaction, Index task, Wakes& wakes);
+  void dependency_met(Transaction& transaction, Index task, Wakes& wakes);
   // Seals and tells waiters and dependents; frees an object that nobody refers to.
-  void seal(Transaction& transaction, Index object, store::ObjectState state, Wakes& wakes) noexcept;
-  void finish_notifications(Transaction& transaction, Wakes& wakes) noexcept;
+  void seal(Transaction& transaction, Index object, store::ObjectState state, Wakes& wakes);
+  void finish_notifications(Transaction& transaction, Wakes& wakes);
   // Takes the oldest task of the low-level queue (shape 0) away; kNone when empty. The caller reads and then ends it.
-  [[nodiscard]] Index pop_low_level(Transaction& transaction) noexcept;
+  [[nodiscard]] Index pop_low_level(Transaction& transaction);
   // Drops what the task holds and frees its row.
-  void end_task(Transaction& transaction, Index task) noexcept;
+  void end_task(Transaction& transaction, Index task);
 
   // --- workers ------------------------------------------------------------------------------------------------------
-  void add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;  // becomes idle, or takes a task
+  void add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes);  // becomes idle, or takes a task
   void finish_lease(Transaction& transaction, ProcessId worker,
-                    Wakes& wakes) noexcept;  // results are sealed; next task or idle
-  void repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;   // the call is to be tried again
-  void begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;  // inside get or wait: CPU given back
-  void end_blocked(Transaction& transaction, ProcessId worker) noexcept;
+                    Wakes& wakes);                                               // results are sealed; next task or idle
+  void repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes);   // the call is to be tried again
+  void begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes);  // inside get or wait: CPU given back
+  void end_blocked(Transaction& transaction, ProcessId worker);
   void return_lease(Transaction& transaction,
-                    ProcessId worker) noexcept;  // not begun: back to the front of its queue; worker idle
-  [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker) noexcept;  // idle worker leaves; false: it has a lease
-  void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept;
+                    ProcessId worker);  // not begun: back to the front of its queue; worker idle
+  [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker);  // idle worker leaves; false: it has a lease
+  void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes);
   // Fails the oldest task that fits now when no worker is idle or runs, so that only a new one could take it; none that came after
   // `last_sequence`. True: one was failed.
-  [[nodiscard]] bool fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
-                                        Wakes& wakes) noexcept;
+  [[nodiscard]] bool fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence, Wakes& wakes);
   // Whether no worker holds a lease; the next one rings the supervisor then.
-  [[nodiscard]] bool let_memory_watch_sleep(Transaction& transaction) noexcept;
+  [[nodiscard]] bool let_memory_watch_sleep(Transaction& transaction);
   // Whether a task ended for memory would be tried again.
-  [[nodiscard]] bool may_repeat_for_memory(const TaskEntry& task) const noexcept {
+  [[nodiscard]] bool may_repeat_for_memory(const TaskEntry& task) const {
     return (task.flags.get() & kRetriable) != 0 && task.memory_ends() < header_->memory_retries.get();
   }
   // Name of a task, out of its function; cut to the room there is.
-  [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const noexcept;
-  [[nodiscard]] std::uint32_t workers_needed() const noexcept;  // under the lock: queued tasks that fit and have no idle worker
-  [[nodiscard]] std::uint32_t queued_count() const noexcept { return header_->resources.queued_count.get(); }
-  void dispatch(Transaction& transaction, Wakes& wakes) noexcept;
+  [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const;
+  [[nodiscard]] std::uint32_t workers_needed() const;  // under the lock: queued tasks that fit and have no idle worker
+  [[nodiscard]] std::uint32_t queued_count() const { return header_->resources.queued_count.get(); }
+  void dispatch(Transaction& transaction, Wakes& wakes);
 
   // --- actors (actors.cpp) --------------------------------------------------------------------------------------------
   // Row and handle object of a new actor, which its creator is to hold; kNone when a table has no row left.
   [[nodiscard]] Index create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags,
-                                   ProcessId creator) noexcept;
-  [[nodiscard]] Index actor_of(Index handle) const noexcept { return (*objects_)[handle].next_result.get(); }
+                                   ProcessId creator);
+  [[nodiscard]] Index actor_of(Index handle) const { return (*objects_)[handle].next_result.get(); }
   // The constructor returned: its worker becomes the host.
-  void finish_creation(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;
+  void finish_creation(Transaction& transaction, ProcessId worker, Wakes& wakes);
   // The next call that may run now; kNone. The host runs it.
-  [[nodiscard]] Index begin_call(Transaction& transaction, ProcessId host) noexcept;
-  void finish_call(Transaction& transaction, Index task) noexcept;  // its results are sealed
-  void repeat_call(Transaction& transaction, Index task) noexcept;  // it is to be tried again, before all others
+  [[nodiscard]] Index begin_call(Transaction& transaction, ProcessId host);
+  void finish_call(Transaction& transaction, Index task);  // its results are sealed
+  void repeat_call(Transaction& transaction, Index task);  // it is to be tried again, before all others
   // Ends an actor: calls fail with the record, or with `error` for kInitFailed. Its host, if it lives, leaves the actor.
-  void end_actor(Transaction& transaction, Index actor, ActorEndRecord record, ObjectKey error, Wakes& wakes) noexcept;
+  void end_actor(Transaction& transaction, Index actor, ActorEndRecord record, ObjectKey error, Wakes& wakes);
   // kill(): ends an actor without a host; of another the row of its host, which the caller ends.
-  [[nodiscard]] Index kill_actor(Transaction& transaction, Index actor, bool restart, Wakes& wakes) noexcept;
+  [[nodiscard]] Index kill_actor(Transaction& transaction, Index actor, bool restart, Wakes& wakes);
   // Ends actors that a dead process made, unless it left in good order; some of them, so until it returns 0. hosts: rows that are
   // to be ended in the same section; kNone: none. Before recover_worker() of the dead process.
   [[nodiscard]] std::uint32_t orphan_actors(Transaction& transaction, ProcessId creator, Index* hosts, std::uint32_t room,
-                                            Wakes& wakes) noexcept;
+                                            Wakes& wakes);
   // Acts on the first dropped handle; false when there is none.
-  bool settle_dropped_handle(Transaction& transaction, Wakes& wakes) noexcept;
-  void set_name(Transaction& transaction, Index actor, Index name) noexcept;
+  bool settle_dropped_handle(Transaction& transaction, Wakes& wakes);
+  void set_name(Transaction& transaction, Index actor, Index name);
 
-  [[nodiscard]] const char* validate() const noexcept;
+  [[nodiscard]] const char* validate() const;
   // Adds what tasks hold to counts[object], for ObjectTable::validate.
-  void count_references(std::uint32_t* counts) const noexcept;
+  void count_references(std::uint32_t* counts) const;
+
+  // Bounds a walk through a task's results.
+  [[nodiscard]] debug::WalkLimit result_limit() const noexcept {
+    return {objects_->slots.capacity(), "tasks: the chain of a task's results has a cycle"};
+  }
 
  private:
-  void make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes) noexcept;
-  void queue_push(Transaction& transaction, Index task, bool first) noexcept;
-  void queue_pop(Transaction& transaction, Index shape) noexcept;
-  [[nodiscard]] bool fits(const Shape& shape) const noexcept;
+  [[nodiscard]] const char* validate_waiting() const;
+  [[nodiscard]] TaskEntry& leased_task(Index task) const;
+  void make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes);
+  void queue_push(Transaction& transaction, Index task, bool first);
+  void queue_pop(Transaction& transaction, Index shape);
+  [[nodiscard]] bool fits(const Shape& shape) const;
   // What the task holds while it has a lease. A creation: what its actor holds for life; what placing it takes is only looked at.
-  [[nodiscard]] Index held_shape(Index task) const noexcept {
+  [[nodiscard]] Index held_shape(Index task) const {
     const TaskEntry& entry = tasks[task];
     return entry.actor.get() != kNone ? actors[entry.actor.get()].hold_shape.get() : entry.shape.get();
   }
   // Whether its CPU goes to others while it waits: that of an actor does not.
-  [[nodiscard]] bool lends_cpu(Index task) const noexcept { return tasks[task].actor.get() == kNone; }
-  void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only) noexcept;
-  [[nodiscard]] Index best_shape() const noexcept;
-  void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept;
-  [[nodiscard]] bool may_repeat_after_death(Index task, DeathCause cause) const noexcept;
-  void take_retry(Transaction& transaction, Index task, DeathCause cause) noexcept;
-  void idle_push(Transaction& transaction, Index worker) noexcept;
-  void idle_remove(Transaction& transaction, Index worker) noexcept;
-  void drop_lease(Transaction& transaction, Index worker) noexcept;
-  void fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept;
-  void discard_half_made_results(Transaction& transaction, Index task) noexcept;
-  void push_call(Transaction& transaction, Index task, Wakes& wakes) noexcept;
-  void make_call_ready(Transaction& transaction, Index task, Wakes& wakes) noexcept;
-  void push_ready(Transaction& transaction, Index task, bool first) noexcept;
-  void add_lane(Transaction& transaction, Index task) noexcept;
-  void pop_ready(Transaction& transaction, ActorEntry& actor) noexcept;
-  void take_from_lane(Transaction& transaction, Index task) noexcept;
-  void link_running(Transaction& transaction, Index task) noexcept;
-  void unlink_running(Transaction& transaction, Index task) noexcept;
-  void fail_results(Transaction& transaction, Index task, ActorEnd end, Wakes& wakes) noexcept;
-  void end_failed_call(Transaction& transaction, Index task) noexcept;
-  void release_host(Transaction& transaction, ActorEntry& actor) noexcept;
-  void finish_endings(Transaction& transaction, Wakes& wakes) noexcept;
-  void recover_host(Transaction& transaction, ProcessId host, ProcessEnd end, Wakes& wakes) noexcept;
-  void unqueue(Transaction& transaction, Index task) noexcept;
-  [[nodiscard]] const char* validate_actors() const noexcept;
-  void free_actor(Transaction& transaction, Index actor) noexcept;
-  void mark_killed(Transaction& transaction, ActorEntry& actor) noexcept;
+  [[nodiscard]] bool lends_cpu(Index task) const { return tasks[task].actor.get() == kNone; }
+  void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only);
+  [[nodiscard]] Index best_shape() const;
+  void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes);
+  [[nodiscard]] bool may_repeat_after_death(Index task, DeathCause cause) const;
+  void take_retry(Transaction& transaction, Index task, DeathCause cause);
+  void idle_push(Transaction& transaction, Index worker);
+  void idle_remove(Transaction& transaction, Index worker);
+  void drop_lease(Transaction& transaction, Index worker);
+  void fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes);
+  void discard_half_made_results(Transaction& transaction, Index task);
+  void push_call(Transaction& transaction, Index task, Wakes& wakes);
+  void make_call_ready(Transaction& transaction, Index task, Wakes& wakes);
+  void push_ready(Transaction& transaction, Index task, bool first);
+  void add_lane(Transaction& transaction, Index task);
+  void pop_ready(Transaction& transaction, ActorEntry& actor);
+  void take_from_lane(Transaction& transaction, Index task);
+  void link_running(Transaction& transaction, Index task);
+  void unlink_running(Transaction& transaction, Index task);
+  void fail_results(Transaction& transaction, Index task, ActorEnd end, Wakes& wakes);
+  void end_failed_call(Transaction& transaction, Index task);
+  void release_host(Transaction& transaction, ActorEntry& actor);
+  void finish_endings(Transaction& transaction, Wakes& wakes);
+  void recover_host(Transaction& transaction, ProcessId host, ProcessEnd end, Wakes& wakes);
+  void unqueue(Transaction& transaction, Index task);
+  [[nodiscard]] const char* validate_actors() const;
+  void free_actor(Transaction& transaction, Index actor);
+  void mark_killed(Transaction& transaction, ActorEntry& actor);
 
   SchedulerHeader* header_ = nullptr;
   ObjectTable* objects_ = nullptr;

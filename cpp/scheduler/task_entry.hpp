@@ -35,6 +35,7 @@ inline constexpr std::uint32_t kCreation = 2;   // of an actor
 inline constexpr std::uint32_t kMemoryEnd = 4;
 
 struct alignas(64) TaskEntry {
+  static constexpr const char* kDamagedIndex = "tasks: a number of a row that is not there";
   Cell<std::uint32_t> state;
   Cell<Index> next_free;  // free list
   Cell<Index> next;       // ready queue

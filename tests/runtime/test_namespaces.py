@@ -166,7 +166,7 @@ def test_paused_machine_looks_like_nothing(start_program):
         "ray.init(num_cpus=2, object_store_memory=8 << 20)\n"
         "f = ray.remote(max_retries=0)(lambda i: i)\n"
         "ray.get([f.remote(i) for i in range(50)])\n"
-        "while len(core._processes()) < 4: time.sleep(0.001)\n"
+        "while len(core._processes()) < 4 or core._statistics()['workers'] < 2: time.sleep(0.001)\n"
         "ready()\n"
         "for _ in range(30): assert ray.get([f.remote(i) for i in range(200)]) == list(range(200))\n"
         "print({kind for _, kind, _, _ in core._processes()}, core._statistics()['workers'], core._validate())\n"

@@ -1,5 +1,5 @@
 // Kills every operation of the core at every instruction, repairs what is left, and says whether it is right; then the same with a second
-// kill at the instructions of the repair.
+// kill at the instructions of the repair, and a third in the repair of that.
 //
 // How         an operation runs in a child under ptrace, one instruction at a time (trace.hpp). The shared memory after an instruction is
 //             what SIGKILL would leave there. Each distinct state is written into a second domain, repaired by the real recovery, whose
@@ -28,6 +28,7 @@ namespace {
 using namespace single_step;  // NOLINT(google-build-using-namespace): this is its program
 
 constexpr int kSkipped = 77;
+constexpr std::size_t kMostKills = 3;
 
 struct Totals {
   std::uint64_t instructions = 0;
@@ -45,12 +46,14 @@ struct Totals {
 struct Counts {
   Totals single;
   Totals twice;
+  Totals thrice;
   std::uint64_t scenarios = 0;
   std::uint64_t failed_scenarios = 0;
   std::uint64_t repairs = 0;  // first states whose repair was stepped
   void add(const Counts& more) {
     single.add(more.single);
     twice.add(more.twice);
+    thrice.add(more.thrice);
     scenarios += more.scenarios;
     failed_scenarios += more.failed_scenarios;
     repairs += more.repairs;
@@ -89,17 +92,19 @@ void report(const char* name, const char* kind, const Judgement& judgement, cons
   }
 }
 
-void kill_in_repair(const Scenario& scenario, World& world, const Trace& first, std::vector<ProcessId> dead, Run& run) {
+// Kills the repair of states that `killed` left: the `depth`-th kill of the same lock's holders.
+void kill_in_repair(const Scenario& scenario, World& world, const Trace& killed, const std::vector<ProcessId>& dead,
+                    std::size_t depth, Run& run) {
   const std::uint64_t control_bytes = world.driver.header().control_bytes;
   const std::uint64_t heap_bytes = world.driver.header().heap_bytes;
   const Image image(control_bytes, heap_bytes);
   const Image scratch(control_bytes, heap_bytes);
-  const std::size_t count = first.states.size();
-  const std::size_t in_all = scenario.is_long ? std::min<std::size_t>(count, 100) : count;
-  const std::size_t wanted = run.all ? in_all : scenario.is_long ? 1 : 2;
+  const std::size_t count = killed.states.size();
+  const std::size_t in_all = scenario.is_long || depth > 2 ? std::min<std::size_t>(count, 100) : count;
+  const std::size_t wanted = depth > 2 ? (run.all ? 3 : 1) : run.all ? in_all : scenario.is_long ? 1 : 2;
   for (std::size_t sample = 0; sample < wanted; ++sample) {
     const std::size_t number = (2 * sample + 1) * count / (2 * wanted);
-    restore(image, first.base, first.states[number]);
+    restore(image, killed.base, killed.states[number]);
     const bool steals = image.lock_block().word.load_relaxed() != 0 && sample % 3 == 1;
     Domain rescuer;
     const auto prepare = [&] {
@@ -107,18 +112,22 @@ void kill_in_repair(const Scenario& scenario, World& world, const Trace& first, 
       if (world.spill_file >= 0) EXPECT(rescuer.set_spill_file(platform::duplicate_descriptor(world.spill_file)) == 0);
       return rescuer.self();
     };
-    Trace second = trace(image, prepare, [&] { rescue(rescuer, dead, steals); }, {});
-    run.addresses.merge(second.addresses);
-    std::vector<ProcessId> both = dead;
-    both.push_back(second.process);
+    Trace repair = trace(image, prepare, [&] { rescue(rescuer, dead, steals); }, {});
+    run.addresses.merge(repair.addresses);
+    std::vector<ProcessId> all_dead = dead;
+    all_dead.push_back(repair.process);
     JudgeOptions options;
     options.spill_file = world.spill_file;
-    options.every = 1 + second.states.size() / (!run.all ? 60 : scenario.is_long ? 2000 : second.states.size() + 1);
-    Judgement judgement = judge(scratch, second.base, second.states, both, options);
-    if (!second.failure.empty()) judgement.failures.push_back({0, second.failure});
+    options.every = 1 + repair.states.size() / (!run.all ? 60 : scenario.is_long ? 2000 : repair.states.size() + 1);
+    Judgement judgement = judge(scratch, repair.base, repair.states, all_dead, options);
+    if (!repair.failure.empty()) judgement.failures.push_back({0, repair.failure});
     run.counts.repairs += 1;
-    run.counts.twice.add({second.instructions, second.states.size(), judgement.judged, judgement.failures.size()});
-    report(scenario.name, ("second kill after state " + std::to_string(number)).c_str(), judgement, second.states, run);
+    (depth == 2 ? run.counts.twice : run.counts.thrice)
+        .add({repair.instructions, repair.states.size(), judgement.judged, judgement.failures.size()});
+    report(scenario.name, ("kill " + std::to_string(depth) + " after state " + std::to_string(number)).c_str(), judgement,
+           repair.states, run);
+    if (depth < kMostKills && !scenario.is_long && sample == 0)
+      kill_in_repair(scenario, world, repair, all_dead, depth + 1, run);
   }
 }
 
@@ -127,7 +136,7 @@ void run_scenario(const Scenario& scenario, Run& run) {
   DomainConfig config;
   config.object_capacity = 100;
   config.task_capacity = 60;
-  config.process_capacity = 7;
+  config.process_capacity = 8;
   config.heap_bytes = 44 * kPage;
   scenario.configure(config);
   world.open(config);
@@ -159,7 +168,7 @@ void run_scenario(const Scenario& scenario, Run& run) {
     std::printf("%7llu instructions, %6zu states, %5zu repaired, %zu failures: %s\n", as_number(first.instructions),
                 first.states.size(), judgement.judged, judgement.failures.size(), scenario.name);
   report(scenario.name, "killed", judgement, first.states, run);
-  if (!run.must_fail && !scenario.attaches_itself) kill_in_repair(scenario, world, first, dead, run);
+  if (!run.must_fail && !scenario.attaches_itself) kill_in_repair(scenario, world, first, dead, 2, run);
   (void)std::fflush(stdout);
 }
 
@@ -235,7 +244,9 @@ int main(int count, char** arguments) {
     return complete && counts.failed_scenarios != 0 ? 0 : 1;
   }
   print("a second kill in the repair", counts.twice);
+  print("a third kill in the repair of that", counts.thrice);
   std::printf("%llu scenarios, %llu repairs stepped\n", as_number(counts.scenarios), as_number(counts.repairs));
   const bool covered = std::getenv("MINIRAY_STEP_ONLY") != nullptr || all_sections_stepped(run.addresses);
-  return complete && covered && counts.single.failures == 0 && counts.twice.failures == 0 ? 0 : 1;
+  return complete && covered && counts.single.failures == 0 && counts.twice.failures == 0 && counts.thrice.failures == 0 ? 0
+                                                                                                                         : 1;
 }
