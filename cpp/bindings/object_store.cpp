@@ -200,6 +200,10 @@ class ObjectStore {
         throw nb::value_error(("object " + python::object_id_hex(id.value_or(ObjectId{})) +
                                " exists already, and objects never change: delete it first, or put under another ref")
                                   .c_str());
+      case BlobResult::kNoName:
+        throw nb::value_error(("object " + python::object_id_hex(id.value_or(ObjectId{})) +
+                               " cannot be put: this store gives such ids itself; put under ObjectRef(), or without a ref")
+                                  .c_str());
       case BlobResult::kNoSlot:
         PyErr_Format(PyExc_MemoryError,
                      "all %u object entries are in use by objects that cannot be evicted; delete some, or make the store "

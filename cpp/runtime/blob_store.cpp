@@ -13,6 +13,7 @@ BlobResult BlobStore::reserve(std::uint64_t size_bytes, const std::optional<Obje
     if (system_error != 0) return BlobResult::kSystem;
     Transaction transaction(domain_.lock);
     if (id && domain_.objects.find(*id)) return BlobResult::kExists;
+    if (id && !domain_.objects.may_name(*id)) return BlobResult::kNoName;
     slot = domain_.objects.create(transaction, ObjectState::kWriting, store::kCached);
     if (slot == kNone) {
       if (!domain_.objects.slots.is_full() || (evict && domain_.objects.evict_one(transaction))) continue;

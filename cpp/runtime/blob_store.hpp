@@ -14,7 +14,7 @@
 
 namespace miniray::runtime {
 
-enum class BlobResult { kDone, kExists, kFull, kTooLarge, kNoSlot, kSystem };
+enum class BlobResult { kDone, kExists, kNoName, kFull, kTooLarge, kNoSlot, kSystem };
 
 class BlobStore {
  public:

@@ -21,8 +21,8 @@ ObjectId ObjectTable::id(Index slot) const {
 
 ObjectKey ObjectTable::find(ObjectId id) const {
   if (id.high == nonce_) {
-    const ObjectKey key{static_cast<Index>(id.low), static_cast<std::uint32_t>(id.low >> 32)};
-    return is_current(key) ? key : ObjectKey{};
+    const ObjectKey key = own_key(id);
+    if (is_current(key) && !slots[key.slot].has(kOutsideId)) return key;  // an object has one id
   }
   debug::WalkLimit limit(slots.capacity(), "objects: a chain of the index of outside ids has a cycle");
   for (Index slot = buckets_[id.hash() & bucket_mask_].get(); slot != kNone; slot = slots[slot].hash_next.get()) {
@@ -32,6 +32,14 @@ ObjectKey ObjectTable::find(ObjectId id) const {
     if (entry.id_high.get() == id.high && entry.id_low.get() == id.low) return key(slot);
   }
   return {};
+}
+
+bool ObjectTable::may_name(ObjectId id) const {
+  if (id.high != nonce_) return true;
+  const ObjectKey key = own_key(id);
+  if (key.slot == kNone || key.slot > slots.capacity()) return false;
+  return key.generation < slots.generation_floor(key.slot) ||
+         (slots.is_valid_index(key.slot) && key.generation < slots[key.slot].generation.get());
 }
 
 // --- life ----------------------------------------------------------------------------------------------------------

@@ -169,7 +169,9 @@ class ObjectTable {
   }
   [[nodiscard]] std::uint64_t nonce() const noexcept { return nonce_; }
   [[nodiscard]] ObjectId id(Index slot) const;
-  [[nodiscard]] ObjectKey find(ObjectId id) const;  // under the lock for outside ids; kNone when unknown
+  [[nodiscard]] ObjectKey find(ObjectId id) const;  // under the lock; kNone when unknown
+  // Whether an object may get that id from outside. Of the ids that rows have of themselves, only those of objects that are gone.
+  [[nodiscard]] bool may_name(ObjectId id) const;
 
   // --- life ---------------------------------------------------------------------------------------------------------
   // A fresh row with no reference; kNone when the table is full or must be backed first.
@@ -247,6 +249,9 @@ class ObjectTable {
   [[nodiscard]] const char* validate(process::ProcessTable& processes, std::uint32_t* references, std::uint32_t* pins) const;
 
  private:
+  [[nodiscard]] static ObjectKey own_key(ObjectId id) noexcept {
+    return {static_cast<Index>(id.low), static_cast<std::uint32_t>(id.low >> 32)};
+  }
   [[nodiscard]] Cell<std::uint64_t>& row_word(std::uint64_t rows_offset, Index process, Index slot) const {
     MINIRAY_SOUND(slot <= slots.capacity(), "objects: a bit of a row that is not there");
     return *reinterpret_cast<Cell<std::uint64_t>*>(region_ + rows_offset + process * row_bytes_ + slot / 64 * 8);
