@@ -69,7 +69,12 @@ int get_buffer(PyObject* self, Py_buffer* buffer, int flags) {
 void dealloc_view(PyObject* self) {
   auto* view = reinterpret_cast<BlobViewObject*>(self);
   const SharedDomain& shared = *(*view->store)->shared;
-  if (shared.is_of_this_process() && shared.process() == view->process) (*view->store)->blobs.unpin(view->slot);
+  if (shared.is_of_this_process() && shared.process() == view->process) {
+    try {
+      (*view->store)->blobs.unpin(view->slot);
+    } catch (const debug::Damage&) {  // the next call raises it: the domain is poisoned
+    }
+  }
   delete view->store;
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
@@ -94,8 +99,8 @@ class ObjectStore {
     if (eviction != "lru" && eviction != "error") {
       throw nb::value_error(("eviction must be 'lru' or 'error', got '" + eviction + "'").c_str());
     }
-    if (capacity && *capacity == 0) throw nb::value_error("capacity must be at least 1 byte, got 0");
-    if (max_objects == 0) throw nb::value_error("max_objects must be at least 1, got 0");
+    require_within("max_objects", max_objects, runtime::kMostRows);
+    if (capacity) require_within("capacity", *capacity, runtime::kMostBytes, " byte");
     runtime::DomainConfig config;
     config.object_capacity = max_objects;
     config.task_capacity = 1;
@@ -194,6 +199,10 @@ class ObjectStore {
       case BlobResult::kExists:
         throw nb::value_error(("object " + python::object_id_hex(id.value_or(ObjectId{})) +
                                " exists already, and objects never change: delete it first, or put under another ref")
+                                  .c_str());
+      case BlobResult::kNoName:
+        throw nb::value_error(("object " + python::object_id_hex(id.value_or(ObjectId{})) +
+                               " cannot be put: this store gives such ids itself; put under ObjectRef(), or without a ref")
                                   .c_str());
       case BlobResult::kNoSlot:
         PyErr_Format(PyExc_MemoryError,

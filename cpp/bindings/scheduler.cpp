@@ -39,7 +39,8 @@ class Inside {
 class Scheduler {
  public:
   Scheduler(bool create, const std::optional<std::string>& name, std::uint32_t max_tasks, std::uint32_t max_workers) {
-    if (max_tasks == 0 || max_workers == 0) throw nb::value_error("max_tasks and max_workers must be at least 1, got 0");
+    require_within("max_tasks", max_tasks, runtime::kMostRows);
+    require_within("max_workers", max_workers, runtime::kMostRows);
     runtime::DomainConfig config;
     config.object_capacity = max_tasks;
     config.task_capacity = max_tasks;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "python/domain_errors.hpp"
+#include "python/guard.hpp"
 #include "recovery/dead_process.hpp"
 
 namespace miniray::bindings {
@@ -25,6 +26,22 @@ std::string file_name(const std::string& name, const char* kind) {
     throw nb::value_error(("name must have at most 200 characters and no slash, got " + name.substr(0, kLongestName)).c_str());
   }
   return name.starts_with(kPrefix) ? name : kPrefix + name + "_" + kind;
+}
+
+// Damage that a method of a class was left by. Which domain's it was says the domain: its section has poisoned it.
+void translate_damage(const std::exception_ptr& raised, void*) {
+  try {
+    std::rethrow_exception(raised);
+  } catch (const debug::Damage& damage) {
+    for (const auto& weak : opened) {
+      const auto shared = weak.lock();
+      if (!shared || !shared->domain().is_attached() || !shared->domain().is_poisoned()) continue;
+      shared->domain().poison(damage.text());  // wakes who waits
+      python::raise_damage(damage, shared->file().c_str());
+      return;
+    }
+    python::raise_damage(damage, "of the low-level module");
+  }
 }
 
 // Unlinks a file of the low-level module whose processes are all dead; false: there is none, or it is in use, or not ours.
@@ -77,6 +94,10 @@ runtime::Domain& SharedDomain::use(bool* forked) {
     is_creator_ = false;
     if (forked != nullptr) *forked = true;
   }
+  if (domain_.is_poisoned()) [[unlikely]] {
+    python::raise_damage(domain_.lock.damage(), file_.c_str());
+    throw nb::python_error();
+  }
   return domain_;
 }
 
@@ -99,6 +120,14 @@ SharedDomain::~SharedDomain() {
   leave();
 }
 
+void require_within(const char* what, std::uint64_t value, std::uint64_t most, const char* unit) {
+  if (value == 0 || value > most) {
+    const std::string text = std::string(what) + " must be at least 1" + unit + " and at most " + std::to_string(most) +
+                             ", got " + std::to_string(value);
+    throw nb::value_error(text.c_str());
+  }
+}
+
 std::uint64_t default_capacity_bytes() noexcept { return platform::shared_memory_available_bytes() / 10 * 3; }
 
 std::uint32_t cleanup_shared_memory() {
@@ -116,6 +145,7 @@ std::uint32_t cleanup_shared_memory() {
 
 void add_shared_domain_functions(nb::module_& module) {
   platform::on_fork_in_child([] { forks.fetch_add(1); });
+  nb::register_exception_translator(translate_damage);
   module.def("cleanup_shared_memory", &cleanup_shared_memory,
              "Remove what this process made with ``create=True``, and what dead programs left under the default names.\n\n"
              "Never touches what another live process made. Objects of this process that are removed are closed.\n\n"

@@ -47,6 +47,9 @@ class SharedDomain {
   std::uint64_t process_ = 0;  // which process's row domain_ uses: counts the forks that led to it
 };
 
+// Throws ValueError unless 1 <= value <= most.
+void require_within(const char* what, std::uint64_t value, std::uint64_t most, const char* unit = "");
+
 // Default size of what lies in /dev/shm: 30% of what is free there.
 [[nodiscard]] std::uint64_t default_capacity_bytes() noexcept;
 

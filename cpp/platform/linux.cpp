@@ -118,6 +118,7 @@ Descriptor open_process(ProcessNumber process) noexcept {
 }
 
 bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept {
+  if (process <= 0) return true;  // to kill() these are groups
   const Descriptor file = open_process(process);
   if (file == -ESRCH) return true;
   if (file >= 0) {

@@ -9,6 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 
+// A few words that a thread has of its own, for hot paths: one load, in a module that is loaded late too. Only for what is constinit.
+#if defined(__ELF__)
+#define MINIRAY_STATIC_TLS [[gnu::tls_model("initial-exec")]]
+#else
+#define MINIRAY_STATIC_TLS
+#endif
+
 namespace miniray::platform {
 
 using ProcessNumber = std::int32_t;  // what the kernel calls pid
@@ -77,6 +84,8 @@ struct FileFacts {
 // Without a name in the file system and outside of its size limit; its size is sealed. The memory goes with the last descriptor and
 // mapping.
 [[nodiscard]] Descriptor create_anonymous_file(const char* name, std::uint64_t size_bytes) noexcept;
+// kNoFile: what has that name is a link, a folder, a pipe: it is not followed, not waited for, and not read.
+inline constexpr Descriptor kNoFile = -1'000'000;
 [[nodiscard]] Descriptor open_shared_file(const char* name) noexcept;
 [[nodiscard]] Descriptor open_shared_file_for_reading(const char* name) noexcept;
 // Copies bytes out of a file without mapping it: holes read as zeros and get no pages, what lies behind the end is missing.

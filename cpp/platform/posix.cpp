@@ -71,19 +71,28 @@ Descriptor create_shared_file(const char* name, std::uint64_t size_bytes) noexce
   return file;
 }
 
-Descriptor open_shared_file(const char* name) noexcept {
+namespace {
+
+Descriptor open_file_only(const char* name, int access) noexcept {
   char path[256];
   if (!slash_name(name, path)) return -EINVAL;
-  const int file = MINIRAY_SYSTEM_CALL("system.shm_open", shm_open(path, O_RDWR | O_NOFOLLOW, 0));
-  return file < 0 ? -errno : file;
+  // O_NONBLOCK: a pipe would wait for its other end. A folder is EINVAL to some C libraries.
+  const int file = MINIRAY_SYSTEM_CALL("system.shm_open", shm_open(path, access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0));
+  if (file < 0) {
+    const bool is_something_else = errno == ELOOP || errno == EISDIR || errno == EINVAL || errno == ENXIO || errno == ENODEV;
+    return is_something_else ? kNoFile : -errno;
+  }
+  struct stat status{};
+  if (fstat(file, &status) == 0 && S_ISREG(status.st_mode)) return file;
+  close(file);
+  return kNoFile;
 }
 
-Descriptor open_shared_file_for_reading(const char* name) noexcept {
-  char path[256];
-  if (!slash_name(name, path)) return -EINVAL;
-  const int file = MINIRAY_SYSTEM_CALL("system.shm_open", shm_open(path, O_RDONLY | O_NOFOLLOW, 0));
-  return file < 0 ? -errno : file;
-}
+}  // namespace
+
+Descriptor open_shared_file(const char* name) noexcept { return open_file_only(name, O_RDWR); }
+
+Descriptor open_shared_file_for_reading(const char* name) noexcept { return open_file_only(name, O_RDONLY); }
 
 std::int64_t read_file(Descriptor file, std::uint64_t offset, void* destination, std::uint64_t size_bytes) noexcept {
   std::uint64_t done = 0;

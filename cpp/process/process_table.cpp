@@ -38,9 +38,9 @@ void tell(const char* format, Values... values) noexcept {
 
 }  // namespace
 
-ProcessId ProcessTable::claim(ProcessKind kind) noexcept {
+ProcessId ProcessTable::claim(ProcessKind kind) {
   const platform::ProcessNumber number = platform::current_process();
-  for (Index slot = 1; slot < header_->capacity; ++slot) {
+  for (Index slot = 1; slot < end_; ++slot) {
     ProcessEntry& entry = entries_[slot];
     std::uint64_t found = entry.identity.load_acquire();
     const Identity old = Identity::unpack(found);
@@ -59,8 +59,8 @@ ProcessId ProcessTable::claim(ProcessKind kind) noexcept {
   return {};
 }
 
-bool ProcessTable::begin_death(ProcessId process) noexcept {
-  ProcessEntry& entry = entries_[process.slot];
+bool ProcessTable::begin_death(ProcessId process) {
+  ProcessEntry& entry = (*this)[process.slot];
   std::uint64_t found = entry.identity.load_acquire();
   for (;;) {
     Identity identity = Identity::unpack(found);
@@ -72,8 +72,8 @@ bool ProcessTable::begin_death(ProcessId process) noexcept {
   }
 }
 
-void ProcessTable::free(ProcessId process) noexcept {
-  ProcessEntry& entry = entries_[process.slot];
+void ProcessTable::free(ProcessId process) {
+  ProcessEntry& entry = (*this)[process.slot];
   std::uint64_t found = entry.identity.load_acquire();
   const Identity identity = Identity::unpack(found);
   if (identity.state == ProcessState::kFree || identity.generation != process.generation) return;
@@ -82,36 +82,41 @@ void ProcessTable::free(ProcessId process) noexcept {
   (void)entry.identity.compare_exchange(found, freed.packed());
 }
 
-bool ProcessTable::is_current(ProcessId process) const noexcept {
-  if (process.slot == kNone || process.slot >= header_->capacity) return false;
+bool ProcessTable::is_current(ProcessId process) const {
+  if (process.slot == kNone || process.slot >= end_) return false;
   const Identity found = identity(process.slot);
   return found.state != ProcessState::kFree && found.generation == process.generation;
 }
 
-bool ProcessTable::is_dead(Index slot) noexcept {
+bool ProcessTable::is_dead(Index slot) {
   const Identity found = identity(slot);
   if (found.state == ProcessState::kFree) return false;
   return platform::process_is_dead(found.number, entries_[slot].start_time.load_acquire());
 }
 
-void ProcessTable::ring(Index slot) noexcept {
-  ProcessEntry& entry = entries_[slot];
+void ProcessTable::ring(Index slot) {
+  ProcessEntry& entry = (*this)[slot];
   entry.wake.fetch_add_ordered(1);  // [W1]
   if (entry.sleeping.load_ordered() != 0) platform::wake_word(entry.wake.address(), 1 << 30);
 }
 
 void ProcessTable::ring_all() noexcept {
-  const Index end = high_water();
-  for (Index slot = 1; slot < end; ++slot) {
-    if (identity(slot).state == ProcessState::kLive) ring(slot);
+  for (Index slot = 1; slot < high_water(); ++slot) {
+    ProcessEntry& entry = entries_[slot];
+    if (Identity::unpack(entry.identity.load_acquire()).state != ProcessState::kLive) continue;
+    entry.wake.fetch_add_ordered(1);  // [W1], but not believing `sleeping`: this is rare, and follows a death or damage
+    platform::wake_word(entry.wake.address(), 1 << 30);
   }
 }
 
-void ProcessTable::holder_stalls(const shm::Stall& stall, shm::LockBlock& block) noexcept {
+bool ProcessTable::holder_stalls(const shm::Stall& stall, shm::LockBlock& block) noexcept {
   const Index slot = (stall.holder & 0xFFFF) - 1;
-  const Identity found = identity(slot);
-  if (found.state == ProcessState::kFree || (found.generation & shm::LockWord::kGenerationMask) != stall.holder >> 16) return;
+  if (slot >= end_) return false;
+  const Identity found = Identity::unpack(entries_[slot].identity.load_acquire());
+  if (found.state == ProcessState::kFree || (found.generation & shm::LockWord::kGenerationMask) != stall.holder >> 16)
+    return false;
   const platform::RunState state = platform::run_state(found.number);
+  const bool is_stopped = state != platform::RunState::kOther;
   const std::uint64_t limit_ns = block.stop_limit_ms.load_relaxed() * kNsPerMs;
   const bool may_end = state == platform::RunState::kStopped && limit_ns != 0 &&
                        (found.kind == ProcessKind::kWorker || found.kind == ProcessKind::kSupervisor);
@@ -122,9 +127,9 @@ void ProcessTable::holder_stalls(const shm::Stall& stall, shm::LockBlock& block)
            static_cast<double>(stall.waited_ns) / 1e9);
     }
     platform::end_process(found.number, entries_[slot].start_time.load_acquire());
-  } else if (state == platform::RunState::kOther ? stall.waited_ns >= kSlowNs : true) {
-    if (!is_first_to_tell(block, stall.section, 0)) return;
-    if (state == platform::RunState::kOther) {
+  } else if (is_stopped || stall.waited_ns >= kSlowNs) {
+    if (!is_first_to_tell(block, stall.section, 0)) return is_stopped;
+    if (!is_stopped) {
       tell(
           "miniray: process %d (%s) has not finished a change of the session's tables for %.0f s, and others wait for it. The "
           "machine may be short of memory or processors.\n",
@@ -143,11 +148,12 @@ void ProcessTable::holder_stalls(const shm::Stall& stall, shm::LockBlock& block)
           found.number, who, found.number);
     }
   }
+  return is_stopped;
 }
 
 bool ProcessTable::holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept {
-  if (process_slot == kNone || process_slot >= header_->capacity) return true;  // no process ever had this row
-  const Identity found = identity(process_slot);
+  if (process_slot == kNone || process_slot >= end_) return true;  // no process ever had this row
+  const Identity found = Identity::unpack(entries_[process_slot].identity.load_acquire());
   if (found.state == ProcessState::kFree || (found.generation & shm::LockWord::kGenerationMask) != generation) return true;
   return platform::process_is_dead(found.number, entries_[process_slot].start_time.load_acquire());
 }

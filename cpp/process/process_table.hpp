@@ -83,37 +83,42 @@ struct ProcessTableHeader {
 class ProcessTable final : public shm::HolderProbe {
  public:
   ProcessTable() = default;
-  ProcessTable(std::byte* region, ProcessTableHeader* header) noexcept
-      : header_(header), entries_(reinterpret_cast<ProcessEntry*>(region + header->offset)) {}
+  ProcessTable(std::byte* region, ProcessTableHeader* header, const ProcessTableHeader& layout) noexcept
+      : header_(header), entries_(reinterpret_cast<ProcessEntry*>(region + layout.offset)), end_(layout.capacity) {}
 
-  [[nodiscard]] ProcessEntry& operator[](Index slot) const noexcept { return entries_[slot]; }
-  [[nodiscard]] Index high_water() const noexcept { return header_->high_water.load_acquire(); }
-  [[nodiscard]] std::uint32_t capacity() const noexcept { return header_->capacity - 1; }
+  [[nodiscard]] ProcessEntry& operator[](Index slot) const {
+    MINIRAY_SOUND(slot < end_, "processes: a number of a row that is not there");
+    return entries_[slot];
+  }
+  [[nodiscard]] Index high_water() const noexcept {
+    const Index found = header_->high_water.load_acquire();
+    return found < end_ ? found : end_;
+  }
+  [[nodiscard]] std::uint32_t capacity() const noexcept { return end_ - 1; }
 
   // A free row for this process; slot kNone when all are taken.
-  [[nodiscard]] ProcessId claim(ProcessKind kind) noexcept;
+  [[nodiscard]] ProcessId claim(ProcessKind kind);
   // Only recovery and a process that leaves in good order call these, in this
   // sequence.
-  [[nodiscard]] bool begin_death(ProcessId process) noexcept;  // false: not live any more, or
-                                                               // another rescuer was first
-  void free(ProcessId process) noexcept;
+  [[nodiscard]] bool begin_death(ProcessId process);  // false: not live any more, or
+                                                      // another rescuer was first
+  void free(ProcessId process);
 
-  [[nodiscard]] Identity identity(Index slot) const noexcept {
-    return Identity::unpack(entries_[slot].identity.load_acquire());
-  }
-  [[nodiscard]] bool is_current(ProcessId process) const noexcept;  // this generation, live or dying
-  [[nodiscard]] bool is_dead(Index slot) noexcept;                  // occupied by a process that is proved dead
+  [[nodiscard]] Identity identity(Index slot) const { return Identity::unpack((*this)[slot].identity.load_acquire()); }
+  [[nodiscard]] bool is_current(ProcessId process) const;  // this generation, live or dying
+  [[nodiscard]] bool is_dead(Index slot);                  // occupied by a process that is proved dead
 
-  void ring(Index slot) noexcept;
+  void ring(Index slot);
   void ring_all() noexcept;
 
   bool holder_is_dead(std::uint32_t process_slot, std::uint32_t generation) noexcept override;
   void after_repair() noexcept override { ring_all(); }
-  void holder_stalls(const shm::Stall& stall, shm::LockBlock& block) noexcept override;
+  bool holder_stalls(const shm::Stall& stall, shm::LockBlock& block) noexcept override;
 
  private:
   ProcessTableHeader* header_ = nullptr;
   ProcessEntry* entries_ = nullptr;
+  Index end_ = 0;  // largest slot + 1
 };
 
 }  // namespace miniray::process

@@ -73,7 +73,7 @@ bool back_page(std::uint64_t offset) {
   const std::size_t page = offset / platform::kPageBytes;
   if (page >= backed_pages.size()) backed_pages.resize(page + 1);
   if (backed_pages[page]) return true;
-  const std::uint64_t start = session->domain.header().objects.call_sites_offset + page * platform::kPageBytes;
+  const std::uint64_t start = session->domain.call_sites_offset() + page * platform::kPageBytes;
   if (platform::reserve_pages(session->domain.files().control, start, platform::kPageBytes) != 0) return false;
   backed_pages[page] = true;
   return true;
@@ -82,7 +82,7 @@ bool back_page(std::uint64_t offset) {
 }  // namespace
 
 void set_up_call_sites() noexcept {
-  records_call_sites = session->domain.header().objects.call_sites_offset != 0;
+  records_call_sites = session->domain.call_sites_offset() != 0;
   backed_pages.clear();
 }
 
@@ -94,7 +94,7 @@ void note_call_site(ObjectKey key) noexcept {
     const std::uint64_t offset = std::uint64_t{key.slot} * sizeof(store::CallSite);
     if (!text.empty() && back_page(offset)) {
       auto* region = reinterpret_cast<std::byte*>(&session->domain.header());
-      auto& site = *reinterpret_cast<store::CallSite*>(region + session->domain.header().objects.call_sites_offset + offset);
+      auto& site = *reinterpret_cast<store::CallSite*>(region + session->domain.call_sites_offset() + offset);
       std::size_t skipped = text.size() > sizeof(site.text) ? text.size() - sizeof(site.text) : 0;
       while ((static_cast<unsigned char>(text[skipped]) & 0xC0) == 0x80) ++skipped;  // not in the middle of a character
       std::memset(site.text, 0, sizeof(site.text));

@@ -6,6 +6,7 @@
 #include <structmember.h>
 
 #include "python/call_site.hpp"
+#include "python/guard.hpp"
 #include "python/objects.hpp"
 
 namespace miniray::python {
@@ -206,7 +207,7 @@ PyObject* new_caller(PyTypeObject* type, PyObject* args, PyObject*) {
   if (!PyArg_ParseTuple(args, "O", &owner)) return nullptr;
   auto* self = reinterpret_cast<CallerObject*>(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
-  self->vectorcall = call;
+  self->vectorcall = guarded<call>;
   self->owner = Py_NewRef(owner);
   self->least = 1;
   self->most = 0;
@@ -256,7 +257,7 @@ PyGetSetDef properties[] = {{"__name__", get_name, nullptr, nullptr, nullptr},
                             {"__doc__", get_doc, nullptr, nullptr, nullptr},
                             {"__wrapped__", get_wrapped, nullptr, nullptr, nullptr},
                             {}};
-PyMethodDef methods[] = {{"configure", configure, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+PyMethodDef methods[] = {{"configure", guarded<configure>, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
 PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(CallerObject, vectorcall), READONLY, nullptr}, {}};
 PyType_Slot slots[] = {
     {Py_tp_getset, properties},

@@ -9,6 +9,8 @@
 // A place is (u64 offset, u64 size, u64 source): 64-aligned behind all items of this payload, offset from its start; or, with a source
 // (u32 slot, u32 generation), inside the payload of that object, which is among the contained references. Those follow at the very end
 // (store/object_table.hpp O6).
+// Damage      whoever reads believes no length, offset or count before it is compared with the payload's end: Damage otherwise. What
+//             pickle makes of wrong bytes is an error of its own.
 // Copies      one: each buffer goes from its owner straight to its place; none when it lies in the store already. Reading copies nothing
 //             out of band: views are read-only.
 #pragma once
@@ -22,6 +24,7 @@ namespace miniray::python {
 
 inline constexpr std::uint8_t kValueFormat = 0;
 inline constexpr std::uint8_t kErrorFormat = 2;  // the item is an exception
+inline constexpr int kTupleDepth = 3;
 
 class Encoder {
  public:
@@ -74,25 +77,34 @@ class Encoder {
 
 class Decoder {
  public:
-  // `object` (or kNone) is the object the bytes belong to; views of it count as uses of it.
+  // `size` without the contained references. `object` (or kNone) is the object the bytes belong to; views of it count as uses of it.
   Decoder(const std::byte* base, std::uint64_t size, Index object) noexcept
       : base_(reinterpret_cast<const char*>(base)), end_(size), object_(object) {}
-  void seek(std::uint64_t position) noexcept { position_ = position; }
+  void seek(std::uint64_t position) { (void)skip(position - position_); }
   // New reference, or nullptr with a Python error.
-  PyObject* item();
+  PyObject* item() { return item(0); }
   // The key of an ObjectRef item, without making the ref; false when the next item is something else.
-  bool try_reference(ObjectKey& key) noexcept;
+  bool try_reference(ObjectKey& key);
   template <class T>
-  T take() noexcept {
+  T take() {
     T value;
-    std::memcpy(&value, base_ + position_, sizeof(value));
-    position_ += sizeof(value);
+    std::memcpy(&value, skip(sizeof(value)), sizeof(value));
     return value;
   }
+  [[nodiscard]] std::uint64_t left() const noexcept { return end_ - position_; }
   // Sets the hold bits of refs that were made; call once after the last item.
   bool finish() { return fresh_.empty() || hold_all(fresh_); }
 
  private:
+  // The next bytes, which are passed.
+  const char* skip(std::uint64_t size) {
+    MINIRAY_SOUND(size <= end_ - position_, "objects: a payload ends too early");
+    const char* start = base_ + position_;
+    position_ += size;
+    return start;
+  }
+  ObjectKey take_reference();
+  PyObject* item(int depth);
   PyObject* pickled();
   bool place(const char*& data, std::uint64_t& size, PayloadPin& pin, Index& object);
   const char* base_;

@@ -12,6 +12,15 @@ namespace {
 
 constexpr std::uint64_t kCopiedBytes = 2 << 10;  // small payloads without buffers are copied and read without a pin
 
+// Of the bytes of an ArrayShape: whether they are one, whose members may be read.
+bool is_array_shape(const char* facts) noexcept {
+  const auto is_bool = [facts](std::size_t place) { return static_cast<unsigned char>(facts[place]) <= 1; };
+  int dimensions = 0;
+  std::memcpy(&dimensions, facts + offsetof(ArrayShape, dimensions), sizeof(dimensions));
+  return std::memchr(facts, 0, sizeof(ArrayShape::type)) != nullptr && is_bool(offsetof(ArrayShape, is_fortran)) &&
+         is_bool(offsetof(ArrayShape, is_time)) && dimensions >= 0 && dimensions <= ArrayShape::kDimensions;
+}
+
 PyObject* loads_keywords() {
   static PyObject* names = Py_BuildValue("(s)", "buffers");
   return names;
@@ -19,15 +28,22 @@ PyObject* loads_keywords() {
 
 }  // namespace
 
-bool Decoder::try_reference(ObjectKey& key) noexcept {
-  if (base_[position_] != 'R') return false;
-  ++position_;
+ObjectKey Decoder::take_reference() {
+  ObjectKey key;
   key.slot = take<std::uint32_t>();
   key.generation = take<std::uint32_t>();
+  MINIRAY_SOUND(is_possible(key), "objects: a payload refers to what is not there");
+  return key;
+}
+
+bool Decoder::try_reference(ObjectKey& key) {
+  if (left() == 0 || base_[position_] != 'R') return false;
+  ++position_;
+  key = take_reference();
   return true;
 }
 
-PyObject* Decoder::item() {
+PyObject* Decoder::item(int depth) {
   switch (take<char>()) {
     case 'N':
       Py_RETURN_NONE;
@@ -41,14 +57,11 @@ PyObject* Decoder::item() {
       return PyFloat_FromDouble(take<double>());
     case 's': {
       const auto length = take<std::uint32_t>();
-      const char* text = base_ + position_;
-      position_ += length;
-      return PyUnicode_FromStringAndSize(text, length);
+      return PyUnicode_FromStringAndSize(skip(length), length);
     }
     case 'b': {
       const auto length = take<std::uint64_t>();
-      const char* bytes = base_ + position_;
-      position_ += length;
+      const char* bytes = skip(length);
       return PyBytes_FromStringAndSize(bytes, static_cast<Py_ssize_t>(length));
     }
     case 'B': {
@@ -68,7 +81,10 @@ PyObject* Decoder::item() {
       return copy;
     }
     case 'A': {
-      const auto shape = take<ArrayShape>();
+      ArrayShape shape;
+      const char* facts = skip(sizeof(shape));
+      MINIRAY_SOUND(is_array_shape(facts), "objects: an array of impossible shape");
+      std::memcpy(&shape, facts, sizeof(shape));
       const char* data = nullptr;
       std::uint64_t length = 0;
       PayloadPin pin;
@@ -78,27 +94,25 @@ PyObject* Decoder::item() {
     }
     case 't': {
       const auto count = take<std::uint8_t>();
+      MINIRAY_SOUND(depth <= kTupleDepth, "objects: tuples in tuples without end");
       Owned tuple(PyTuple_New(count));
       if (!tuple) return nullptr;
       for (std::uint8_t i = 0; i < count; ++i) {
-        PyObject* value = item();
+        PyObject* value = item(depth + 1);
         if (value == nullptr) return nullptr;
         PyTuple_SET_ITEM(tuple.get(), i, value);
       }
       return tuple.release();
     }
     case 'R': {
-      ObjectKey key;
-      key.slot = take<std::uint32_t>();
-      key.generation = take<std::uint32_t>();
+      const ObjectKey key = take_reference();
       if (session->counts[key.slot] == 0) fresh_.push_back(key);
       return make_object_ref(key);
     }
     case 'P':
       return pickled();
     default:
-      PyErr_SetString(PyExc_RuntimeError, "miniray: damaged payload");
-      return nullptr;
+      debug::found_damage("objects: a payload is no value");
   }
 }
 
@@ -108,13 +122,16 @@ bool Decoder::place(const char*& data, std::uint64_t& size, PayloadPin& pin, Ind
   size = take<std::uint64_t>();
   const auto source = take<std::uint64_t>();
   const char* base = base_;
+  std::uint64_t end = end_;
   if (source != 0) {
     store::PayloadView view;
     const ObjectKey key{static_cast<Index>(source), static_cast<std::uint32_t>(source >> 32)};
     if (!pin.acquire(key, view)) return false;
     base = reinterpret_cast<const char*>(view.data);
+    end = view.value_bytes();
     object = key.slot;
   }
+  MINIRAY_SOUND(offset <= end && size <= end - offset, "objects: a part of a payload lies outside of it");
   data = base + offset;
   return true;
 }
@@ -128,6 +145,7 @@ PyObject* Decoder::pickled() {
     Index object = object_;
     if (!place(far_pickle, size, none, object)) return nullptr;
   }
+  MINIRAY_SOUND(count <= left(), "objects: more buffers than a payload has room for");
   Owned buffers(PyTuple_New(count));
   if (!buffers) return nullptr;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -139,10 +157,9 @@ PyObject* Decoder::pickled() {
     if (view == nullptr) return nullptr;
     PyTuple_SET_ITEM(buffers.get(), static_cast<Py_ssize_t>(i), view);
   }
-  const char* start = far_pickle != nullptr ? far_pickle : base_ + position_;
+  const char* start = far_pickle != nullptr ? far_pickle : skip(size);
   Owned pickle(PyMemoryView_FromMemory(const_cast<char*>(start), static_cast<Py_ssize_t>(size), PyBUF_READ));
   if (!pickle) return nullptr;
-  if (far_pickle == nullptr) position_ += size;
   RefCollector collector;
   PyObject* arguments[] = {pickle.get(), buffers.get()};
   PyObject* value = PyObject_Vectorcall(hooks.loads, arguments, 1, loads_keywords());
@@ -177,10 +194,14 @@ PyObject* read_death_note(std::uint32_t number) {
 // Of a payload in memory that stays: inline, pinned, or a copy.
 PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& is_error) {
   is_error = view.is_error;
+  const std::uint64_t size_bytes = view.value_bytes();
+  MINIRAY_SOUND(size_bytes >= 8, "objects: a payload ends too early");
   const auto format = static_cast<std::uint8_t>(view.data[0]);
   if (format == scheduler::kCrashFormat) {
     scheduler::CrashRecord record;
+    MINIRAY_SOUND(size_bytes >= sizeof(record), "objects: a payload ends too early");
     std::memcpy(&record, view.data, sizeof(record));
+    MINIRAY_SOUND(record.name_bytes <= size_bytes - sizeof(record), "objects: a payload ends too early");
     Owned note(read_death_note(record.note));
     if (!note) return nullptr;
     return PyObject_CallFunction(hooks.crash_error, "s#iiIiO", reinterpret_cast<const char*>(view.data) + sizeof(record),
@@ -189,13 +210,14 @@ PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& i
   }
   if (format == scheduler::kNoRoomFormat) {
     scheduler::NoRoomRecord record;
+    MINIRAY_SOUND(size_bytes >= sizeof(record), "objects: a payload ends too early");
     std::memcpy(&record, view.data, sizeof(record));
     const store::PageHeap& heap = session->domain.heap;
     return make_store_full("result", record.needed_bytes, heap.used_bytes(), heap.capacity_bytes(), 0);
   }
-  Decoder decoder(view.data, view.size_bytes, key.slot);
+  Decoder decoder(view.data, size_bytes, key.slot);
   decoder.seek(8);
-  const bool pickled = view.data[8] == std::byte{'P'};
+  const bool pickled = decoder.left() != 0 && view.data[8] == std::byte{'P'};
   Owned value(decoder.item());
   if (!decoder.finish() || !value) return nullptr;
   if (!is_error && pickled && hooks.ray_error != nullptr && PyExceptionInstance_Check(value.get())) {
@@ -206,7 +228,8 @@ PyObject* decode_in_place(ObjectKey key, const store::PayloadView& view, bool& i
   return value.release();
 }
 
-bool has_places(const std::byte* payload) noexcept {
+bool has_places(const std::byte* payload, std::uint64_t size_bytes) noexcept {
+  if (size_bytes < 13) return false;  // no place fits
   // A tuple may hold anything.
   if (payload[8] != std::byte{'P'})
     return payload[8] == std::byte{'A'} || payload[8] == std::byte{'B'} || payload[8] == std::byte{'t'};
@@ -221,7 +244,7 @@ PyObject* decode_object_or_error(ObjectKey key, const store::PayloadView& view, 
   if (!view.in_heap) return decode_in_place(key, view, is_error);
   if (!view.is_spilled && view.value_bytes() <= kCopiedBytes) {
     std::byte copy[kCopiedBytes];
-    if (session->domain.objects.try_copy(key, view, copy) && !has_places(copy)) {
+    if (session->domain.objects.try_copy(key, view, copy) && !has_places(copy, view.value_bytes())) {
       store::PayloadView copied = view;
       copied.data = copy;
       return decode_in_place(key, copied, is_error);

@@ -69,6 +69,12 @@ PyObject* raise_domain_failure(const runtime::DomainFailure& failure, const char
       return PyErr_Format(
           PyExc_PermissionError,
           "%s belongs to another user, or others may read it (it must be ours with mode 0600); it is not opened", name);
+    case DomainError::kNoFile:
+      return PyErr_Format(
+          PyExc_PermissionError,
+          "/dev/shm/%s is a link, a folder or a pipe, no file: it is neither opened nor removed. Find out who made "
+          "it, remove it, or choose another name",
+          name);
     case DomainError::kWrongVersion:
       return PyErr_Format(PyExc_RuntimeError,
                           "%s has layout version %u, this miniray has %u. All processes must use the same miniray", name,

@@ -1,6 +1,7 @@
 // python/encoder.cpp - values into payloads: see codec.hpp.
 #include <cstring>
 
+#include "debug/check.hpp"
 #include "python/arrays.hpp"
 #include "python/codec_layout.hpp"
 #include "python/store_memory.hpp"
@@ -9,7 +10,6 @@ namespace miniray::python {
 
 namespace {
 
-constexpr int kTupleDepth = 3;
 constexpr Py_ssize_t kTupleItems = 16;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kFarBytes = 64 << 10;  // more is not copied through the encoder's own memory

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "python/caller.hpp"
+#include "python/guard.hpp"
 #include "python/objects.hpp"
 
 namespace miniray::python {
@@ -81,15 +82,18 @@ bool encode_result(Outcome& outcome, PyObject* value) {
 
 Function* find_function(WorkerHooks& worker, ObjectKey key) {
   Function& function = functions[key.slot];
-  if (function.generation == key.generation) return &function;
+  if (function.callable && function.generation == key.generation) return &function;
   const store::PayloadView view = session->domain.objects.view(key.slot);
   std::uint32_t name_bytes = 0;
+  MINIRAY_SOUND(view.size_bytes >= 16, "objects: a function ends too early");
   std::memcpy(&name_bytes, view.data + 4, sizeof(name_bytes));
   const std::uint64_t start = 8 + (name_bytes + 7ULL) / 8 * 8;
+  MINIRAY_SOUND(start <= view.size_bytes - 8, "objects: a function's name is longer than the function");
   function = Function{};
   function.name.reset(PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(view.data) + 8, name_bytes, "replace"));
   std::uint64_t pickle_bytes = 0;
   std::memcpy(&pickle_bytes, view.data + start, sizeof(pickle_bytes));
+  MINIRAY_SOUND(pickle_bytes <= view.size_bytes - start - 8, "objects: a function ends too early");
   Owned bytes(
       PyBytes_FromStringAndSize(reinterpret_cast<const char*>(view.data) + start + 8, static_cast<Py_ssize_t>(pickle_bytes)));
   Owned loaded(bytes && function.name ? PyObject_CallOneArg(worker.load_function.get(), bytes.get()) : nullptr);
@@ -110,25 +114,32 @@ Function* find_function(WorkerHooks& worker, ObjectKey key) {
 bool decode_arguments(const scheduler::TaskEntry& task, std::vector<Owned>& values, Owned& names, Py_ssize_t& positional,
                       bool& is_dependency) {
   const Index object = task.arguments.get();
-  const std::byte* base = task.inline_bytes + 8ULL * task.inline_references.get();
+  const std::uint64_t pair_bytes = 8ULL * task.inline_references.get();
+  const std::byte* base = task.inline_bytes + pair_bytes;
   std::uint64_t size = task.inline_bytes_used.get();
+  MINIRAY_SOUND(size <= scheduler::kInlineArgumentBytes && (object != shm::kNone || pair_bytes <= size),
+                "tasks: more bytes than a row has room for");
+  size -= object != shm::kNone ? 0 : pair_bytes;
   PayloadPin pin;
   if (object != shm::kNone) {
     store::PayloadView view;
     if (!pin.acquire(session->domain.objects.key(object), view)) return false;
     base = view.data;
-    size = view.size_bytes;
+    size = view.value_bytes();
   }
   Decoder decoder(base, size, object);
   const auto header = decoder.take<std::uint64_t>();
   positional = static_cast<Py_ssize_t>(header >> 8 & 0xFFFFFF);
   const auto named = static_cast<Py_ssize_t>(header >> 32);
+  MINIRAY_SOUND(static_cast<std::uint64_t>(positional + named) <= decoder.left(), "tasks: more arguments than bytes of them");
   names.reset(named > 0 ? PyTuple_New(named) : nullptr);
   values.reserve(static_cast<std::size_t>(positional + named));
   for (Py_ssize_t i = 0; i < positional + named; ++i) {
     if (i >= positional) {
       PyObject* name = decoder.item();
       if (name == nullptr) return false;
+      PyTuple_SET_ITEM(names.get(), i - positional, name);
+      MINIRAY_SOUND(PyUnicode_Check(name), "tasks: a name of an argument is no text");
       PyUnicode_InternInPlace(&name);
       PyTuple_SET_ITEM(names.get(), i - positional, name);
     }
@@ -158,12 +169,16 @@ bool complete(Outcome& outcome) {
   const Index task = domain.own_entry().lease.get();
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   // A worker that died may have sealed the first of many results (T4); the others are left.
-  std::size_t sealed = entry.result_count.get();
-  for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get())
+  MINIRAY_SOUND(entry.result_count.get() == outcome.values.size(), "tasks: the number of results changed");
+  std::size_t sealed = outcome.values.size();
+  for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get()) {
+    MINIRAY_SOUND(sealed != 0, "tasks: more results than the task has");
     --sealed;
+  }
   std::size_t position = sealed;
   for (Index object = entry.first_result.get(); object != shm::kNone;
        object = domain.objects[object].next_result.get(), ++position) {
+    MINIRAY_SOUND(position < outcome.values.size(), "tasks: more results than the task has");
     Encoder& encoder = *outcome.values[position];
     const std::uint64_t size = encoder.payload_size();
     if (size <= store::kInlineBytes) continue;
@@ -179,6 +194,8 @@ bool complete(Outcome& outcome) {
   position = sealed;
   for (Index object = entry.first_result.get(); object != shm::kNone; ++position) {
     if (transaction.room() < 1024) transaction.commit();
+    MINIRAY_SOUND(position < outcome.values.size() && domain.objects[object].current_state() == store::ObjectState::kPending,
+                  "tasks: a result that is to be made is there already");
     Encoder& encoder = *outcome.values[position];
     const Index next = domain.objects[object].next_result.get();
     if (encoder.payload_size() <= store::kInlineBytes) {
@@ -212,7 +229,9 @@ bool complete(Outcome& outcome) {
 void drop_results(const scheduler::TaskEntry& entry) {
   Domain& domain = session->domain;
   Transaction transaction(domain.lock);
+  debug::WalkLimit limit = domain.scheduler.result_limit();
   for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get()) {
+    limit.step();
     domain.objects.discard_payload(transaction, object);
   }
 }
@@ -391,8 +410,8 @@ PyObject* current_task_name(PyObject*, PyObject*) {
 }
 
 PyMethodDef methods[] = {
-    {"_run_worker", run_worker, METH_VARARGS, nullptr},
-    {"_current_task_name", current_task_name, METH_NOARGS, nullptr},
+    {"_run_worker", guarded<run_worker>, METH_VARARGS, nullptr},
+    {"_current_task_name", guarded<current_task_name>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,5 +1,7 @@
 #include "python/object_ref.hpp"
 
+#include "python/guard.hpp"
+
 #include <structmember.h>
 
 #include <cstdio>
@@ -11,7 +13,7 @@ PyTypeObject* object_ref_type = nullptr;
 
 namespace {
 
-thread_local RefCollector* collector = nullptr;
+MINIRAY_STATIC_TLS thread_local constinit RefCollector* collector = nullptr;
 PyObject* rebuild_function = nullptr;
 
 ObjectRefObject* cast(PyObject* self) noexcept { return reinterpret_cast<ObjectRefObject*>(self); }
@@ -156,19 +158,19 @@ PyObject* size(PyObject*, PyObject*) { return PyLong_FromLong(16); }
 PyObject* from_binary(PyObject* type, PyObject* bytes) { return PyObject_CallOneArg(type, bytes); }
 
 PyMethodDef methods[] = {
-    {"hex", hex, METH_NOARGS, "The id as 32 hexadecimal digits."},
-    {"to_hex", hex, METH_NOARGS, "The id as 32 hexadecimal digits."},
-    {"binary", binary, METH_NOARGS, "The id as 16 bytes."},
-    {"is_nil", is_nil, METH_NOARGS, "Whether the id is all zero."},
-    {"get_object_id", get_object_id, METH_NOARGS, "The ObjectID this refers to."},
-    {"from_random", from_random, METH_NOARGS | METH_CLASS, "A ref of a random id."},
-    {"from_binary", from_binary, METH_O | METH_CLASS, "The bare ref of 16 bytes."},
-    {"nil", nil, METH_NOARGS | METH_CLASS, "The ref of the nil id."},
-    {"size", size, METH_NOARGS | METH_CLASS, "Bytes of an id."},
+    {"hex", guarded<hex>, METH_NOARGS, "The id as 32 hexadecimal digits."},
+    {"to_hex", guarded<hex>, METH_NOARGS, "The id as 32 hexadecimal digits."},
+    {"binary", guarded<binary>, METH_NOARGS, "The id as 16 bytes."},
+    {"is_nil", guarded<is_nil>, METH_NOARGS, "Whether the id is all zero."},
+    {"get_object_id", guarded<get_object_id>, METH_NOARGS, "The ObjectID this refers to."},
+    {"from_random", guarded<from_random>, METH_NOARGS | METH_CLASS, "A ref of a random id."},
+    {"from_binary", guarded<from_binary>, METH_O | METH_CLASS, "The bare ref of 16 bytes."},
+    {"nil", guarded<nil>, METH_NOARGS | METH_CLASS, "The ref of the nil id."},
+    {"size", guarded<size>, METH_NOARGS | METH_CLASS, "Bytes of an id."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "ObjectRef[int], for annotations."},
-    {"__reduce__", reduce, METH_NOARGS, nullptr},
-    {"__copy__", copy, METH_NOARGS, nullptr},
-    {"__deepcopy__", copy, METH_O, nullptr},
+    {"__reduce__", guarded<reduce>, METH_NOARGS, nullptr},
+    {"__copy__", guarded<copy>, METH_NOARGS, nullptr},
+    {"__deepcopy__", guarded<copy>, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef properties[] = {{"id", id_property, nullptr, "The ObjectID this refers to.", nullptr}, {}};
@@ -186,7 +188,7 @@ PyType_Slot slots[] = {
     {0, nullptr},
 };
 PyType_Spec spec = {"miniray.ObjectRef", sizeof(ObjectRefObject), 0, Py_TPFLAGS_DEFAULT, slots};
-PyMethodDef rebuild_method = {"_rebuild_object_ref", rebuild, METH_VARARGS, nullptr};
+PyMethodDef rebuild_method = {"_rebuild_object_ref", guarded<rebuild>, METH_VARARGS, nullptr};
 
 }  // namespace
 

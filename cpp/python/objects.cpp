@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "python/call_site.hpp"
+#include "python/guard.hpp"
 
 namespace miniray::python {
 
@@ -16,7 +17,7 @@ using ReadResult = store::ObjectTable::ReadResult;
 
 bool is_ready(ObjectKey key) {
   store::PayloadView view;
-  return session->domain.objects.try_read(session->domain.lock.block(), key, view) != ReadResult::kNotReady;
+  return session->domain.objects.try_read(session->domain.lock, key, view) != ReadResult::kNotReady;
 }
 
 bool parse_deadline(PyObject* timeout, std::int64_t& deadline_ns) {
@@ -46,7 +47,7 @@ PyObject* read_ready(ObjectKey key) {
   store::PayloadView view;
   // Sealed, perhaps by a section that is just ending: a moment.
   for (;;) {
-    switch (session->domain.objects.try_read(session->domain.lock.block(), key, view)) {
+    switch (session->domain.objects.try_read(session->domain.lock, key, view)) {
       case ReadResult::kReady:
         return decode_object(key, view);
       case ReadResult::kGone:
@@ -83,7 +84,7 @@ PyObject* get_list(PyObject* list, std::int64_t deadline_ns) {
       std::size_t missing = 0;
       for (const ObjectKey& other : rest) {
         store::PayloadView view;
-        const auto state = session->domain.objects.try_read(session->domain.lock.block(), other, view);
+        const auto state = session->domain.objects.try_read(session->domain.lock, other, view);
         if (state == ReadResult::kReady && view.is_error) return decode_object(other, view);  // fail fast
         missing += state == ReadResult::kNotReady ? 1U : 0U;
       }
@@ -232,7 +233,7 @@ PyObject* put_named(PyObject*, PyObject* args) {
 }
 
 PyMethodDef functions[] = {
-    {"get", as_method(get), METH_FASTCALL | METH_KEYWORDS,
+    {"get", as_method(guarded<get>), METH_FASTCALL | METH_KEYWORDS,
      "get(object_refs, *, timeout=None)\n--\n\nReturn the value of an ObjectRef, or the list of values of a list of "
      "ObjectRefs, in order.\n\n"
      "Blocks until all are ready, without the GIL. Arrays and other buffers are read-only views of shared memory, not copies; "
@@ -244,9 +245,9 @@ PyMethodDef functions[] = {
      "ever.\n\n"
      "Raises:\n    GetTimeoutError: Not all were ready in time; the refs stay usable.\n    ValueError: A ref of an earlier "
      "session, or not a ref or a list.\n"},
-    {"_wait", as_method(wait), METH_FASTCALL, nullptr},
-    {"_put", put, METH_O, nullptr},
-    {"_put_named", put_named, METH_VARARGS, nullptr},
+    {"_wait", as_method(guarded<wait>), METH_FASTCALL, nullptr},
+    {"_put", guarded<put>, METH_O, nullptr},
+    {"_put_named", guarded<put_named>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -258,6 +259,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
       session->is_worker && session->current_task != shm::kNone && PyThread_get_thread_ident() == session->main_thread;
   const std::uint64_t started_in = epoch;
   if (!session->releases.empty()) flush_releases_now();  // it may be long until the next call
+  runtime::WaitAudit audit;
   for (;;) {
     runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
     bool blocked = false;
@@ -265,7 +267,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
       const GilRelease released;
       bool done = false;
       if (deadline_ns != 0 && keys.size() == 1) {
-        const shm::LockBlock& lock = domain.lock.block();
+        shm::Lock& lock = domain.lock;
         const ObjectKey key = keys.front();
         store::PayloadView view;
         done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult,
@@ -301,6 +303,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
         Transaction transaction(domain.lock);
         domain.scheduler.end_blocked(transaction, domain.self());
       }
+      if (outcome == runtime::WaitOutcome::kInterrupted) audit.look(domain);
     }
     if (session->ends.load() || epoch != started_in) {
       PyErr_SetString(PyExc_ValueError, "the session ended while this thread waited: another thread called miniray.shutdown()");
@@ -322,7 +325,7 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
 
 PyObject* get_value(ObjectKey key, std::int64_t deadline_ns) {
   store::PayloadView view;
-  const auto state = session->domain.objects.try_read(session->domain.lock.block(), key, view);
+  const auto state = session->domain.objects.try_read(session->domain.lock, key, view);
   if (state == ReadResult::kReady) [[likely]]
     return decode_object(key, view);
   if (state == ReadResult::kGone) return raise_lost(key, "gone");

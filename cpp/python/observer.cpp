@@ -5,6 +5,7 @@
 #include <string>
 
 #include "python/domain_errors.hpp"
+#include "python/guard.hpp"
 #include "python/object_ref.hpp"
 #include "runtime/observation.hpp"
 
@@ -286,8 +287,8 @@ PyObject* observe_session(PyObject*, PyObject* args) {
 }
 
 PyMethodDef functions[] = {
-    {"_observe_objects", observe_objects, METH_VARARGS, nullptr},
-    {"_observe_session", observe_session, METH_VARARGS, nullptr},
+    {"_observe_objects", guarded<observe_objects>, METH_VARARGS, nullptr},
+    {"_observe_session", guarded<observe_session>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,6 +1,7 @@
 #include "python/session.hpp"
 
 #include "python/codec.hpp"
+#include "python/guard.hpp"
 #include "python/store_memory.hpp"
 #include "runtime/write_guard.hpp"
 
@@ -13,7 +14,7 @@ Session* session = nullptr;
 std::uint64_t epoch = 0;
 Hooks hooks;
 const char* pickling_what = "object";
-thread_local std::uint32_t uses_of_this_thread = 0;
+MINIRAY_STATIC_TLS thread_local constinit std::uint32_t uses_of_this_thread = 0;
 
 namespace {
 
@@ -30,19 +31,22 @@ void report_unread_error(Index slot) noexcept {
   PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
   PyErr_Fetch(&type, &value, &traceback);
   ++session->counts[slot];  // the object must not be dropped again while it is read
-  bool is_error = false;
-  PyObject* error = decode_object_or_error(session->domain.objects.key(slot), session->domain.objects.view(slot), is_error);
-  Owned none(error != nullptr ? PyObject_CallOneArg(hooks.unread_error, error) : nullptr);
-  if (!none) PyErr_Clear();
-  Py_XDECREF(error);
+  (void)guard_quietly([slot] {
+    bool is_error = false;
+    const store::ObjectTable& objects = session->domain.objects;
+    const Owned error(decode_object_or_error(objects.key(slot), objects.view(slot), is_error));
+    const Owned none(error ? PyObject_CallOneArg(hooks.unread_error, error.get()) : nullptr);
+  });
+  PyErr_Clear();
   --session->counts[slot];
   PyErr_Restore(type, value, traceback);
 }
 
 }  // namespace
 
-void count_down(Index slot) noexcept {
-  if (--session->counts[slot] != 0) return;
+namespace {
+
+void drop_count(Index slot) {
   const store::ObjectEntry& entry = session->domain.objects[slot];
   if (entry.current_state() == store::ObjectState::kPending) {
     // Nobody may call for a long time: the task that makes it must see at its end that nobody wants it.
@@ -60,7 +64,14 @@ void count_down(Index slot) noexcept {
   if (keeps_much || session->releases.size() >= kReleaseBatch) flush_releases_now();
 }
 
-void flush_releases(Transaction& transaction) noexcept {
+}  // namespace
+
+void count_down(Index slot) noexcept {
+  if (--session->counts[slot] != 0 || session->domain.is_poisoned()) return;
+  (void)guard_quietly([slot] { drop_count(slot); });
+}
+
+void flush_releases(Transaction& transaction) {
   std::vector<Index>& releases = session->releases;
   std::size_t done = 0;
   while (!releases.empty() && done++ < kReleaseBatch && transaction.room() > 512) {
@@ -72,7 +83,7 @@ void flush_releases(Transaction& transaction) noexcept {
     (void)session->domain.objects.reclaim_step(transaction);
 }
 
-void flush_releases_now() noexcept {
+void flush_releases_now() {
   while (!session->releases.empty()) {
     Transaction transaction(session->domain.lock);
     flush_releases(transaction);
@@ -104,6 +115,7 @@ bool is_verified(Index slot) {
 
 bool PayloadPin::acquire(ObjectKey key, store::PayloadView& view) {
   Domain& domain = session->domain;
+  MINIRAY_SOUND(is_possible(key), "objects: a payload refers to what is not there");
   bool is_current = false;
   if (session->pins[key.slot] != 0 && domain.objects[key.slot].generation.get() == key.generation) {
     ++session->pins[key.slot];  // pinned already: it stays where it is
@@ -150,10 +162,13 @@ void PayloadPin::release() noexcept {
 }
 
 void pin_down(Index slot) noexcept {
-  if (--session->pins[slot] != 0) return;
-  if (session->domain.objects[slot].size_bytes.get() >= kReferredBytes) remove_region(session->domain.objects.view(slot).data);
-  Transaction transaction(session->domain.lock);
-  (void)session->domain.objects.unpin(transaction, session->domain.self(), slot);
+  if (--session->pins[slot] != 0 || session->domain.is_poisoned()) return;
+  (void)guard_quietly([slot] {
+    Domain& domain = session->domain;
+    if (domain.objects[slot].size_bytes.get() >= kReferredBytes) remove_region(domain.objects.view(slot).data);
+    Transaction transaction(domain.lock);
+    (void)domain.objects.unpin(transaction, domain.self(), slot);
+  });
 }
 
 bool set_system_error(int error, const char* what) {
@@ -266,13 +281,15 @@ Index create_writing_object() {
 }
 
 void discard_writing_object(Index slot) noexcept {
-  Domain& domain = session->domain;
-  Transaction transaction(domain.lock);
-  domain.objects.discard_payload(transaction, slot);
-  (void)domain.objects.unhold(transaction, domain.self(), slot);
+  (void)guard_quietly([slot] {
+    Domain& domain = session->domain;
+    Transaction transaction(domain.lock);
+    domain.objects.discard_payload(transaction, slot);
+    (void)domain.objects.unhold(transaction, domain.self(), slot);
+  });
 }
 
-void PayloadMemory::write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept {
+void PayloadMemory::write(std::uint64_t position, const void* data, std::uint64_t size_bytes) {
   if (is_fresh_) {
     fresh_.write(position, data, size_bytes);
   } else {
@@ -289,6 +306,14 @@ bool PayloadMemory::finish() {
 }
 
 bool require_session() {
+  if (!require_attached()) return false;
+  if (!session->domain.is_poisoned()) [[likely]]
+    return true;
+  (void)raise_damage(session->domain.lock.damage());
+  return false;
+}
+
+bool require_attached() {
   if (session != nullptr && !session->ends.load(std::memory_order_relaxed)) [[likely]]
     return true;
   if (session != nullptr) {

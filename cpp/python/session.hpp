@@ -6,6 +6,7 @@
 //             Y2p pins[slot] is how many views and readers of this process look at that object's payload; the pin bit is set while it
 //                is above 0.
 //             Y3 while a call is inside (SessionUse), the session stays: close waits for it, and `ends` makes waits give up.
+//             Y5 in a poisoned session (shm/lock.hpp L7) every call raises; closing it works.
 //             Y4 `epoch` changes with each session; an ObjectRef of another epoch never touches shared memory.
 #pragma once
 
@@ -68,7 +69,7 @@ extern Session* session;     // null while none is attached
 extern std::uint64_t epoch;  // of the current session; never reused
 extern Hooks hooks;
 
-extern thread_local std::uint32_t uses_of_this_thread;
+MINIRAY_STATIC_TLS extern thread_local constinit std::uint32_t uses_of_this_thread;
 // One call of a thread that uses the session; pickling may run user code in between, which lets other threads run.
 class SessionUse {
  public:
@@ -90,13 +91,15 @@ class SessionUse {
 inline constexpr std::size_t kReleaseBatch = 64;
 inline constexpr std::uint64_t kReleaseAtOnceBytes = 64 << 10;
 
+// Whether a key that was read from a payload can be an index of `counts` and `pins`; its object may be gone.
+inline bool is_possible(ObjectKey key) noexcept { return key.slot - 1 < session->domain.objects.slots.capacity(); }
 // Counts one more use of an object of this session. True when it is the first: its hold bit must be set before the GIL is given up.
 inline bool count_up(Index slot) noexcept { return session->counts[slot]++ == 0; }
 // Counts one use less; may flush.
 void count_down(Index slot) noexcept;
 // Drops the hold bits of objects nobody here names any more. At most kReleaseBatch of them.
-void flush_releases(Transaction& transaction) noexcept;
-void flush_releases_now() noexcept;
+void flush_releases(Transaction& transaction);
+void flush_releases_now();
 // Sets hold bits for objects just counted up; false and a Python error when one is gone.
 bool hold_all(const std::vector<ObjectKey>& keys);
 
@@ -128,7 +131,7 @@ class PayloadMemory {
   // The same for memory that the caller writes at base(): always in the heap.
   bool reserve_in_heap(Index object, std::uint64_t size_bytes);
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
-  void write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept;  // needs no GIL
+  void write(std::uint64_t position, const void* data, std::uint64_t size_bytes);  // needs no GIL
   // The bytes are in place. False: there was no room after all; reserve and write again.
   [[nodiscard]] bool finish();
 
@@ -153,7 +156,8 @@ void raise_store_full(const char* reason, std::uint64_t needed, std::uint64_t us
 PyObject* raise_lost(ObjectKey key, const char* reason);
 
 // Ready-made checks.
-bool require_session();  // starts one when allowed; false with a Python error
+bool require_session();   // starts one when allowed; false with a Python error, also when it is poisoned
+bool require_attached();  // poisoned or not; false with a Python error
 
 class GilRelease {
  public:

@@ -8,6 +8,7 @@
 
 #include "python/call_site.hpp"
 #include "python/domain_errors.hpp"
+#include "python/guard.hpp"
 #include "python/object_ref.hpp"
 #include "python/store_memory.hpp"
 #include "runtime/write_guard.hpp"
@@ -112,7 +113,7 @@ PyObject* session_attach_descriptors(PyObject*, PyObject* args) {
 
 // _session_descriptors(): (control, heap), to be inherited by a process that attaches by them. They stay the session's.
 PyObject* session_descriptors(PyObject*, PyObject*) {
-  if (!require_session()) return nullptr;
+  if (!require_attached()) return nullptr;
   return Py_BuildValue("(ii)", session->domain.control_file(), session->domain.heap_file());
 }
 
@@ -156,14 +157,14 @@ PyObject* session_close(PyObject*, PyObject*) {
   epoch = 0;
   runtime::wait_for_ranges();
   bool views_left = closing->block_count != 0;
-  closing->domain.objects.slots.for_each_used([&](Index slot) { views_left = views_left || closing->pins[slot] != 0; });
+  try {
+    closing->domain.objects.slots.for_each_used([&](Index slot) { views_left = views_left || closing->pins[slot] != 0; });
+  } catch (const debug::Damage&) {
+    views_left = true;  // for all one can tell
+  }
   if (views_left) {
     // Arrays of the user may still use the store: leave the mappings; the names go, so the memory ends with the process.
-    for (bool more = true; more;) {
-      Transaction transaction(closing->domain.lock);
-      more = closing->domain.objects.drop_rows(transaction, closing->domain.own_entry(), closing->domain.self(), 64);
-    }
-    closing->domain.processes.free(closing->domain.self());
+    closing->domain.leave();
     closing->domain.keep_payload_mappings();
   }
   delete closing;
@@ -205,6 +206,8 @@ PyObject* require(PyObject*, PyObject*) {
 }
 
 PyObject* is_attached(PyObject*, PyObject*) { return PyBool_FromLong(session != nullptr); }
+
+PyObject* is_poisoned(PyObject*, PyObject*) { return PyBool_FromLong(session != nullptr && session->domain.is_poisoned()); }
 
 PyObject* set_doorbell(PyObject*, PyObject* args) {
   int doorbell = -1;
@@ -303,9 +306,9 @@ PyObject* discard_places(PyObject*, PyObject*) {
   return PyBool_FromLong(session->domain.discard_freed_places(kDiscardBatch));
 }
 
-// _processes(): [(pid, kind, worker state, tasks run)] of live rows.
+// _processes(): [(pid, kind, worker state, tasks run)] of live rows; also of a poisoned session, whose workers are to be ended.
 PyObject* list_processes(PyObject*, PyObject*) {
-  if (!require_session()) return nullptr;
+  if (!require_attached()) return nullptr;
   Owned rows(PyList_New(0));
   if (!rows) return nullptr;
   Domain& domain = session->domain;
@@ -313,6 +316,9 @@ PyObject* list_processes(PyObject*, PyObject*) {
     const auto identity = domain.processes.identity(slot);
     if (identity.state != process::ProcessState::kLive) continue;
     const process::ProcessEntry& entry = domain.processes[slot];
+    // Whoever sends a signal must not send it to a stranger, whatever damage made of the number.
+    const std::uint64_t started = entry.start_time.load_acquire();
+    if (started != 0 && platform::process_start_time(identity.number) != started) continue;
     Owned row(Py_BuildValue("(iIIK)", identity.number, static_cast<unsigned>(identity.kind), entry.worker_state.get(),
                             static_cast<unsigned long long>(entry.tasks_run.load_relaxed())));
     if (!row || PyList_Append(rows.get(), row.get()) != 0) return nullptr;
@@ -320,62 +326,28 @@ PyObject* list_processes(PyObject*, PyObject*) {
   return rows.release();
 }
 
-// _statistics(): counters of the session, for tests and tools.
-PyObject* statistics(PyObject*, PyObject*) {
-  if (!require_session()) return nullptr;
-  flush_releases_now();
-  Domain& domain = session->domain;
-  scheduler::SchedulerHeader& shared = domain.header().scheduler;
-  const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
-  return Py_BuildValue("{s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}",     //
-                       "objects", domain.objects.slots.used_count(),                        //
-                       "tasks", domain.scheduler.tasks.used_count(),                        //
-                       "queued", domain.scheduler.queued_count(),                           //
-                       "workers", shared.worker_count.get(),                                //
-                       "idle_workers", shared.idle_count.get(),                             //
-                       "running", shared.running_count.get(),                               //
-                       "finished", number(shared.finished_count.get()),                     //
-                       "used_bytes", number(domain.heap.used_bytes()),                      //
-                       "capacity_bytes", number(domain.heap.capacity_bytes()),              //
-                       "backed_bytes", number(domain.heap.backed_bytes()),                  //
-                       "spilled_bytes", number(domain.spill.used_bytes()),                  //
-                       "spill_capacity_bytes", number(domain.spill.capacity_bytes()),       //
-                       "control_resident_bytes", number(domain.control_resident_bytes()),   //
-                       "repairs", number(domain.lock.block().repair_count.load_relaxed()),  //
-                       "contended", number(domain.lock.block().contended_count.load_relaxed()));
-}
-
-// _validate(): None, or what is wrong. Holds the lock while it looks.
-PyObject* validate(PyObject*, PyObject*) {
-  if (!require_session()) return nullptr;
-  const char* fault = session->domain.validate();
-  if (fault == nullptr) Py_RETURN_NONE;
-  return PyUnicode_FromString(fault);
-}
-
 PyMethodDef methods[] = {
-    {"_session_create", session_create, METH_VARARGS, nullptr},
-    {"_session_attach", session_attach, METH_VARARGS, nullptr},
-    {"_session_attach_descriptors", session_attach_descriptors, METH_VARARGS, nullptr},
-    {"_session_descriptors", session_descriptors, METH_NOARGS, nullptr},
-    {"_session_spill_file", session_spill_file, METH_VARARGS, nullptr},
-    {"_session_adopt_after_fork", session_adopt_after_fork, METH_NOARGS, nullptr},
-    {"_session_close", session_close, METH_NOARGS, nullptr},
-    {"_session_forget", session_forget, METH_NOARGS, nullptr},
-    {"_session_unlink", session_unlink, METH_VARARGS, nullptr},
-    {"_session_inspect", session_inspect, METH_VARARGS, nullptr},
-    {"_require_session", require, METH_NOARGS, nullptr},
-    {"_is_attached", is_attached, METH_NOARGS, nullptr},
-    {"_set_doorbell", set_doorbell, METH_VARARGS, nullptr},
-    {"_set_resources", set_resources, METH_VARARGS, nullptr},
-    {"_find_shape", find_shape, METH_VARARGS, nullptr},
-    {"_configure_hooks", as_method(configure_hooks), METH_VARARGS | METH_KEYWORDS, nullptr},
-    {"_trim_wanted", trim_wanted, METH_NOARGS, nullptr},
-    {"_discard_places", discard_places, METH_NOARGS, nullptr},
-    {"_trim", trim, METH_NOARGS, nullptr},
-    {"_processes", list_processes, METH_NOARGS, nullptr},
-    {"_statistics", statistics, METH_NOARGS, nullptr},
-    {"_validate", validate, METH_NOARGS, nullptr},
+    {"_session_create", guarded<session_create>, METH_VARARGS, nullptr},
+    {"_session_attach", guarded<session_attach>, METH_VARARGS, nullptr},
+    {"_session_attach_descriptors", guarded<session_attach_descriptors>, METH_VARARGS, nullptr},
+    {"_session_descriptors", guarded<session_descriptors>, METH_NOARGS, nullptr},
+    {"_session_spill_file", guarded<session_spill_file>, METH_VARARGS, nullptr},
+    {"_session_adopt_after_fork", guarded<session_adopt_after_fork>, METH_NOARGS, nullptr},
+    {"_session_close", guarded<session_close>, METH_NOARGS, nullptr},
+    {"_session_forget", guarded<session_forget>, METH_NOARGS, nullptr},
+    {"_session_unlink", guarded<session_unlink>, METH_VARARGS, nullptr},
+    {"_session_inspect", guarded<session_inspect>, METH_VARARGS, nullptr},
+    {"_require_session", guarded<require>, METH_NOARGS, nullptr},
+    {"_is_attached", guarded<is_attached>, METH_NOARGS, nullptr},
+    {"_is_poisoned", guarded<is_poisoned>, METH_NOARGS, nullptr},
+    {"_set_doorbell", guarded<set_doorbell>, METH_VARARGS, nullptr},
+    {"_set_resources", guarded<set_resources>, METH_VARARGS, nullptr},
+    {"_find_shape", guarded<find_shape>, METH_VARARGS, nullptr},
+    {"_configure_hooks", as_method(guarded<configure_hooks>), METH_VARARGS | METH_KEYWORDS, nullptr},
+    {"_trim_wanted", guarded<trim_wanted>, METH_NOARGS, nullptr},
+    {"_discard_places", guarded<discard_places>, METH_NOARGS, nullptr},
+    {"_trim", guarded<trim>, METH_NOARGS, nullptr},
+    {"_processes", guarded<list_processes>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

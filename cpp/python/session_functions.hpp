@@ -1,4 +1,4 @@
-// python/session_functions.hpp - creating, attaching, ending a session; its housekeeping and statistics.
+// python/session_functions.hpp - creating, attaching, ending a session; its housekeeping.
 #pragma once
 
 #include <string>

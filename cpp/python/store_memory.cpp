@@ -1,5 +1,7 @@
 #include "python/store_memory.hpp"
 
+#include "python/guard.hpp"
+
 #include <cstring>
 #include <map>
 
@@ -177,7 +179,7 @@ PyType_Spec view_spec = {"miniray._miniray_core.PayloadView", sizeof(ViewObject)
                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, view_slots};
 PyGetSetDef block_properties[] = {
     {"sealed", block_is_sealed, nullptr, "Whether it has become (part of) an object, and is read-only.", nullptr}, {}};
-PyMethodDef block_methods[] = {{"__reduce_ex__", block_reduce, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr}};
+PyMethodDef block_methods[] = {{"__reduce_ex__", guarded<block_reduce>, METH_O, nullptr}, {nullptr, nullptr, 0, nullptr}};
 PyType_Slot block_slots[] = {
     {Py_tp_doc, const_cast<char*>("Writable bytes of the object store that are no object yet: see miniray.create().")},
     {Py_tp_methods, block_methods},
@@ -191,10 +193,10 @@ PyType_Slot block_slots[] = {
 };
 PyType_Spec block_spec = {"miniray._miniray_core.StoreBlock", sizeof(BlockObject), 0,
                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, block_slots};
-PyMethodDef functions[] = {{"_create_block", create_block, METH_O, nullptr},
-                           {"_is_in_store", is_in_store, METH_O, nullptr},
-                           {"_is_spilled", is_spilled, METH_O, nullptr},
-                           {"_fill_zero", fill_zero, METH_O, nullptr},
+PyMethodDef functions[] = {{"_create_block", guarded<create_block>, METH_O, nullptr},
+                           {"_is_in_store", guarded<is_in_store>, METH_O, nullptr},
+                           {"_is_spilled", guarded<is_spilled>, METH_O, nullptr},
+                           {"_fill_zero", guarded<fill_zero>, METH_O, nullptr},
                            {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
@@ -236,7 +238,7 @@ PyObject* make_view(const char* data, std::uint64_t size_bytes, Index object) {
   return reinterpret_cast<PyObject*>(view);
 }
 
-void seal_block(PyObject* object) noexcept {
+void seal_block(PyObject* object) {
   BlockObject* block = as_block(object);
   if (block->is_sealed || !is_of_session(block->epoch)) return;
   Domain& domain = session->domain;

@@ -36,7 +36,7 @@ PyObject* refer_to_object(ObjectKey key);
 // New reference to a read-only view of a payload which this process has pinned.
 PyObject* make_view(const char* data, std::uint64_t size_bytes, Index object);
 // Seals a block; nothing happens when it is sealed. Its object's key is a value from now on.
-void seal_block(PyObject* block) noexcept;
+void seal_block(PyObject* block);
 // Marks arrays over a sealed block as read-only: the exporter of its buffer, and what that is a view of.
 void make_read_only(PyObject* exporter) noexcept;
 

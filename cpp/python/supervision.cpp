@@ -5,6 +5,7 @@
 #include <system_error>
 #include <thread>
 
+#include "python/guard.hpp"
 #include "python/session_functions.hpp"
 #include "recovery/dead_process.hpp"
 
@@ -50,12 +51,17 @@ PyObject* recover(PyObject*, PyObject* args) {
     if (!recovery::recover_process(domain, {slot, identity.generation}, end)) continue;
     return PyLong_FromLong(had_task ? 2 : 1);
   }
+  // It had none; or damage gave its row another number, by which it is as dead.
+  (void)recovery::sweep(domain);
   return PyLong_FromLong(0);
 }
 
+// _sweep(): recovers every dead process; how many. Of a poisoned session none can be: the next call says so, and closing it goes on.
 PyObject* sweep(PyObject*, PyObject*) {
-  if (!require_session()) return nullptr;
-  return PyLong_FromUnsignedLong(recovery::sweep(session->domain));
+  if (!require_attached()) return nullptr;
+  std::uint32_t recovered = 0;
+  (void)guard_quietly([&] { recovered = recovery::sweep(session->domain); });
+  return PyLong_FromUnsignedLong(recovered);
 }
 
 // _note_death(text): number of a note that errors can name.
@@ -160,7 +166,7 @@ PyObject* set_memory_retries(PyObject*, PyObject* count) {
 // _set_life(descriptor): a worker says by which descriptor it holds the pipe that tells of its exec.
 PyObject* set_life(PyObject*, PyObject* descriptor) {
   const long value = PyLong_AsLong(descriptor);
-  if ((value == -1 && PyErr_Occurred() != nullptr) || !require_session()) return nullptr;
+  if ((value == -1 && PyErr_Occurred() != nullptr) || !require_attached()) return nullptr;
   session->domain.own_entry().life.store_ordered(static_cast<std::uint32_t>(value + 1));
   Py_RETURN_NONE;
 }
@@ -168,7 +174,7 @@ PyObject* set_life(PyObject*, PyObject* descriptor) {
 // _life_of(pid): what that worker said; -1 when it has not.
 PyObject* life_of(PyObject*, PyObject* number) {
   const long pid = PyLong_AsLong(number);
-  if ((pid == -1 && PyErr_Occurred() != nullptr) || !require_session()) return nullptr;
+  if ((pid == -1 && PyErr_Occurred() != nullptr) || !require_attached()) return nullptr;
   const process::ProcessTable& processes = session->domain.processes;
   for (Index slot = 1; slot < processes.high_water(); ++slot) {
     const auto identity = processes.identity(slot);
@@ -228,18 +234,18 @@ PyObject* set_stop_limit(PyObject*, PyObject* count) {
 }
 
 PyMethodDef methods[] = {
-    {"_watch_process", watch_process, METH_VARARGS, nullptr},
-    {"_set_life", set_life, METH_O, nullptr},
-    {"_life_of", life_of, METH_O, nullptr},
-    {"_workers_needed", workers_needed, METH_NOARGS, nullptr},
-    {"_recover", recover, METH_VARARGS, nullptr},
-    {"_sweep", sweep, METH_NOARGS, nullptr},
-    {"_note_death", note_death, METH_O, nullptr},
-    {"_fail_stranded", fail_stranded, METH_VARARGS, nullptr},
-    {"_running_tasks", running_tasks, METH_NOARGS, nullptr},
-    {"_let_memory_watch_sleep", let_memory_watch_sleep, METH_NOARGS, nullptr},
-    {"_set_memory_retries", set_memory_retries, METH_O, nullptr},
-    {"_set_stop_limit", set_stop_limit, METH_O, nullptr},
+    {"_watch_process", guarded<watch_process>, METH_VARARGS, nullptr},
+    {"_set_life", guarded<set_life>, METH_O, nullptr},
+    {"_life_of", guarded<life_of>, METH_O, nullptr},
+    {"_workers_needed", guarded<workers_needed>, METH_NOARGS, nullptr},
+    {"_recover", guarded<recover>, METH_VARARGS, nullptr},
+    {"_sweep", guarded<sweep>, METH_NOARGS, nullptr},
+    {"_note_death", guarded<note_death>, METH_O, nullptr},
+    {"_fail_stranded", guarded<fail_stranded>, METH_VARARGS, nullptr},
+    {"_running_tasks", guarded<running_tasks>, METH_NOARGS, nullptr},
+    {"_let_memory_watch_sleep", guarded<let_memory_watch_sleep>, METH_NOARGS, nullptr},
+    {"_set_memory_retries", guarded<set_memory_retries>, METH_O, nullptr},
+    {"_set_stop_limit", guarded<set_stop_limit>, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

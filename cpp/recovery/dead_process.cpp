@@ -16,7 +16,7 @@ namespace {
 // Who spins counts in its row and in the sum, and may die between the two, as may a rescuer. While no row has a share both sums are zero,
 // so that is when they are put right. A process adds to its row first and takes from it last: one that begins meanwhile changes the sum
 // after it was read, or after it was set.
-void settle_spinners(Domain& domain) noexcept {
+void settle_spinners(Domain& domain) {
   for (shm::Atomic<std::uint32_t>* sum : {&domain.header().scheduler.spinners, &domain.header().scheduler.idle_spinners}) {
     std::uint32_t found = sum->load_ordered();
     if (found == 0) continue;
@@ -29,7 +29,7 @@ void settle_spinners(Domain& domain) noexcept {
 
 }  // namespace
 
-bool recover_process(Domain& domain, process::ProcessId dead, scheduler::ProcessEnd end) noexcept {
+bool recover_process(Domain& domain, process::ProcessId dead, scheduler::ProcessEnd end) {
   if (!domain.processes.begin_death(dead)) return false;
   (void)domain.lock.recover_from(shm::LockWord::holder(dead.slot, dead.generation));
   MINIRAY_FAULT_POINT("recovery.begin");
@@ -72,7 +72,7 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
   return true;
 }
 
-std::uint32_t sweep(Domain& domain) noexcept {
+std::uint32_t sweep(Domain& domain) {
   std::uint32_t recovered = 0;
   for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
     if (slot == domain.self().slot || !domain.processes.is_dead(slot)) continue;

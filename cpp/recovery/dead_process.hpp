@@ -11,9 +11,9 @@
 namespace miniray::recovery {
 
 // The caller has proof that the process is dead (Domain::processes.is_dead, or a reaped child). False: someone else was faster.
-bool recover_process(runtime::Domain& domain, process::ProcessId dead, scheduler::ProcessEnd end) noexcept;
+bool recover_process(runtime::Domain& domain, process::ProcessId dead, scheduler::ProcessEnd end);
 
 // Finds and recovers every dead process; returns how many.
-std::uint32_t sweep(runtime::Domain& domain) noexcept;
+std::uint32_t sweep(runtime::Domain& domain);
 
 }  // namespace miniray::recovery

@@ -5,7 +5,7 @@ namespace miniray::runtime {
 using store::AllocateResult;
 
 BlobResult BlobStore::reserve(std::uint64_t size_bytes, const std::optional<ObjectId>& id, bool evict, Index& slot,
-                              int& system_error) noexcept {
+                              int& system_error) {
   if (size_bytes > domain_.heap.capacity_bytes()) return BlobResult::kTooLarge;
   for (;;) {
     system_error = domain_.objects.slots.ensure_backed(domain_.lock, 1);
@@ -13,6 +13,7 @@ BlobResult BlobStore::reserve(std::uint64_t size_bytes, const std::optional<Obje
     if (system_error != 0) return BlobResult::kSystem;
     Transaction transaction(domain_.lock);
     if (id && domain_.objects.find(*id)) return BlobResult::kExists;
+    if (id && !domain_.objects.may_name(*id)) return BlobResult::kNoName;
     slot = domain_.objects.create(transaction, ObjectState::kWriting, store::kCached);
     if (slot == kNone) {
       if (!domain_.objects.slots.is_full() || (evict && domain_.objects.evict_one(transaction))) continue;
@@ -37,7 +38,7 @@ BlobResult BlobStore::reserve(std::uint64_t size_bytes, const std::optional<Obje
   return BlobResult::kSystem;
 }
 
-BlobResult BlobStore::publish(Index slot, const std::optional<ObjectId>& id) noexcept {
+BlobResult BlobStore::publish(Index slot, const std::optional<ObjectId>& id) {
   Transaction transaction(domain_.lock);
   const bool exists = id && domain_.objects.find(*id);
   if (!exists) {
@@ -48,12 +49,12 @@ BlobResult BlobStore::publish(Index slot, const std::optional<ObjectId>& id) noe
   return exists ? BlobResult::kExists : BlobResult::kDone;
 }
 
-void BlobStore::discard(Index slot) noexcept {
+void BlobStore::discard(Index slot) {
   Transaction transaction(domain_.lock);
   (void)domain_.objects.unhold(transaction, domain_.self(), slot);
 }
 
-bool BlobStore::contains(ObjectId id) noexcept {
+bool BlobStore::contains(ObjectId id) {
   const Transaction transaction(domain_.lock);
   const ObjectKey key = domain_.objects.find(id);
   return key && domain_.objects[key.slot].current_state() == ObjectState::kSealed;
@@ -73,7 +74,7 @@ bool BlobStore::pin(ObjectId id, Index& slot, store::PayloadView& view) {
   return true;
 }
 
-void BlobStore::unpin(Index slot) noexcept {
+void BlobStore::unpin(Index slot) {
   const auto found = pins_.find(slot);
   if (found == pins_.end() || --found->second != 0) return;
   pins_.erase(found);
@@ -81,7 +82,7 @@ void BlobStore::unpin(Index slot) noexcept {
   (void)domain_.objects.unpin(transaction, domain_.self(), slot);
 }
 
-bool BlobStore::erase(ObjectId id) noexcept {
+bool BlobStore::erase(ObjectId id) {
   Transaction transaction(domain_.lock);
   const ObjectKey key = domain_.objects.find(id);
   if (!key || domain_.objects[key.slot].current_state() != ObjectState::kSealed) return false;

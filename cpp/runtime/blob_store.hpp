@@ -14,7 +14,7 @@
 
 namespace miniray::runtime {
 
-enum class BlobResult { kDone, kExists, kFull, kTooLarge, kNoSlot, kSystem };
+enum class BlobResult { kDone, kExists, kNoName, kFull, kTooLarge, kNoSlot, kSystem };
 
 class BlobStore {
  public:
@@ -22,18 +22,18 @@ class BlobStore {
 
   // Room for one object, its pages reserved; kDone: `slot` is to be filled, then published or discarded. `system_error` is -errno.
   [[nodiscard]] BlobResult reserve(std::uint64_t size_bytes, const std::optional<ObjectId>& id, bool evict, Index& slot,
-                                   int& system_error) noexcept;
-  [[nodiscard]] std::byte* writable(Index slot) const noexcept { return domain_.objects.payload_for_write(slot); }
+                                   int& system_error);
+  [[nodiscard]] std::byte* writable(Index slot) const { return domain_.objects.payload_for_write(slot); }
   // kExists: another process was faster with that id; the object is discarded.
-  [[nodiscard]] BlobResult publish(Index slot, const std::optional<ObjectId>& id) noexcept;
-  void discard(Index slot) noexcept;
+  [[nodiscard]] BlobResult publish(Index slot, const std::optional<ObjectId>& id);
+  void discard(Index slot);
 
-  [[nodiscard]] bool contains(ObjectId id) noexcept;
+  [[nodiscard]] bool contains(ObjectId id);
   // Finds an object, marks it as recently used and pins it; false: unknown. The view is valid until unpin().
   [[nodiscard]] bool pin(ObjectId id, Index& slot, store::PayloadView& view);
-  void unpin(Index slot) noexcept;
-  [[nodiscard]] bool erase(ObjectId id) noexcept;  // false: unknown
-  void forget_pins() noexcept { pins_.clear(); }   // in a forked child: they are the parent's
+  void unpin(Index slot);
+  [[nodiscard]] bool erase(ObjectId id);  // false: unknown
+  void forget_pins() { pins_.clear(); }   // in a forked child: they are the parent's
 
  private:
   Domain& domain_;

@@ -1,6 +1,7 @@
 #include "runtime/domain.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 namespace miniray::runtime {
@@ -13,7 +14,13 @@ constexpr std::uint64_t kGrowthShares = 64;  // so many processes may grow on wh
 
 }  // namespace
 
-DomainFailure Domain::map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept {
+DomainFailure Domain::map(platform::Descriptor control_file, platform::Descriptor heap_file,
+                          const ControlHeader& layout) noexcept {
+  control_bytes_ = layout.control_bytes;
+  heap_bytes_ = layout.heap_bytes;
+  heap_file_offset_ = layout.heap_file_offset;
+  spill_file_bytes_ = layout.spill.page_count * kPage;
+  call_sites_offset_ = layout.objects.call_sites_offset;
   control_file_ = control_file;
   heap_file_ = heap_file;
   platform::remember_descriptor(control_file);
@@ -21,27 +28,28 @@ DomainFailure Domain::map(platform::Descriptor control_file, platform::Descripto
   region_ = platform::map_file(control_file, control_bytes_, platform::Access::kReadWrite);
   if (region_ == nullptr) return system_failure(-12);
   // A joined file holds the heap behind the control region; mapping the whole file keeps the offset page-aligned and simple.
-  const std::uint64_t skip = header().heap_file_offset;
+  const std::uint64_t skip = heap_file_offset_;
   std::byte* write = platform::map_file(heap_file, skip + heap_bytes_, platform::Access::kReadWrite);
   std::byte* read = platform::map_file(heap_file, skip + heap_bytes_, platform::Access::kRead);
   heap_write_ = write == nullptr ? nullptr : write + skip;
   heap_read_ = read == nullptr ? nullptr : read + skip;
   if (write == nullptr || read == nullptr) return system_failure(-12);
-  wire();
+  wire(layout);
   return {};
 }
 
-void Domain::wire() noexcept {
+void Domain::wire(const ControlHeader& layout) noexcept {
   ControlHeader& found = header();
-  processes = ProcessTable(region_, &found.processes);
-  lock = shm::Lock(region_, reinterpret_cast<shm::LockBlock*>(region_ + found.lock_offset), &processes);
-  heap = PageHeap(region_, &found.heap, control_file_, heap_file_, found.heap_file_offset);
-  spill = PageHeap(region_, &found.spill, control_file_, -1, 0);
+  processes = ProcessTable(region_, &found.processes, layout.processes);
+  lock = shm::Lock(region_, control_bytes_, reinterpret_cast<shm::LockBlock*>(region_ + layout.lock_offset), &processes);
+  heap = PageHeap(region_, &found.heap, layout.heap, control_file_, heap_file_, heap_file_offset_);
+  spill = PageHeap(region_, &found.spill, layout.spill, control_file_, -1, 0);
   shm::Atomic<std::uint32_t>* trim_wanted = &found.scheduler.trim_wanted;
-  objects = ObjectTable(region_, &found.objects, &heap, &spill, heap_write_, heap_read_, control_file_, 0, trim_wanted);
-  workers = scheduler::WorkerRegistry(region_, &found.workers);
-  waits = WaitTable(region_, &found.waits, control_file_, 0, trim_wanted);
-  scheduler = Scheduler(region_, &found.scheduler, &objects, &waits, &processes, control_file_, 0);
+  objects = ObjectTable(region_, &found.objects, layout.objects, &heap, &spill, heap_write_, heap_read_, control_file_, 0,
+                        trim_wanted);
+  workers = scheduler::WorkerRegistry(region_, &found.workers, layout.workers);
+  waits = WaitTable(region_, &found.waits, layout.waits, control_file_, 0, trim_wanted);
+  scheduler = Scheduler(region_, &found.scheduler, layout.scheduler, &objects, &waits, &processes, control_file_, 0);
 }
 
 DomainFailure Domain::join(ProcessKind kind) noexcept {
@@ -61,24 +69,32 @@ DomainFailure Domain::adopt_after_fork(ProcessKind kind) noexcept {
   return join(kind);
 }
 
-void Domain::detach() noexcept {
-  if (region_ != nullptr && self_.slot != kNone) {
+void Domain::leave() noexcept {
+  if (region_ == nullptr || self_.slot == kNone) return;
+  try {
     for (bool more = true; more;) {
       Transaction transaction(lock);
       more = objects.drop_rows(transaction, own_entry(), self_, 64);
     }
     reclaim();
-    processes.free(self_);
+  } catch (const debug::Damage& damage) {
+    poison(damage.text());  // what it kept is nobody's to free
   }
+  processes.free(self_);
+  self_ = {};
+}
+
+void Domain::detach() noexcept {
+  leave();
   abandon();
 }
 
 void Domain::abandon() noexcept {
   if (region_ != nullptr) {
-    const std::uint64_t skip = header().heap_file_offset;
+    const std::uint64_t skip = heap_file_offset_;
     if (heap_write_ != nullptr) platform::unmap(heap_write_ - skip, skip + heap_bytes_);
     if (heap_read_ != nullptr) platform::unmap(heap_read_ - skip, skip + heap_bytes_);
-    if (spill_read_ != nullptr) platform::unmap(spill_read_, header().spill.page_count * kPage);
+    if (spill_read_ != nullptr) platform::unmap(spill_read_, spill_file_bytes_);
     platform::unmap(region_, control_bytes_);
   }
   region_ = heap_write_ = heap_read_ = spill_read_ = nullptr;
@@ -89,19 +105,19 @@ void Domain::abandon() noexcept {
   self_ = {};
 }
 
-int Domain::ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept {
+int Domain::ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) {
   if (const int error = objects.slots.ensure_backed(lock, object_count); error != 0) return error;
   if (const int error = scheduler.tasks.ensure_backed(lock, task_count); error != 0) return error;
   if (const int error = waits.groups.ensure_backed(lock, 1); error != 0) return error;
   return waits.nodes.ensure_backed(lock, node_count);
 }
 
-int Domain::grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+int Domain::grow_heap(std::uint64_t offset, std::uint64_t size_bytes) {
   const int error = may_grow_heap(offset, size_bytes);
   return error != 0 ? error : heap.ensure_backed(offset, size_bytes);
 }
 
-int Domain::may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept {
+int Domain::may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) {
   // Pages past a control group's limit would not be refused: the kernel would kill somebody. A look costs as much as the growth of some
   // hundred kilobytes, so one is good for a share of what it found: a small one, as every process has such a credit.
   const std::uint64_t end = offset + size_bytes;
@@ -118,7 +134,7 @@ int Domain::may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexce
   return 0;
 }
 
-std::uint64_t Domain::trim() noexcept {
+std::uint64_t Domain::trim() {
   scheduler::SchedulerHeader& found = header().scheduler;
   std::uint32_t nobody = 0;
   if (!found.trimmer.compare_exchange(nobody, self_.packed())) return 0;
@@ -129,7 +145,7 @@ std::uint64_t Domain::trim() noexcept {
   return bytes;
 }
 
-void Domain::finish_trim_of(ProcessId dead) noexcept {
+void Domain::finish_trim_of(ProcessId dead) {
   scheduler::SchedulerHeader& found = header().scheduler;
   if (found.trimmer.load_ordered() != dead.packed()) return;
   objects.slots.finish_returns(lock);
@@ -139,15 +155,15 @@ void Domain::finish_trim_of(ProcessId dead) noexcept {
   found.trimmer.store_ordered(0);
 }
 
-int Domain::set_spill_file(platform::Descriptor file) noexcept {
+int Domain::set_spill_file(platform::Descriptor file) {
   spill_file_ = file;
   platform::remember_descriptor(file);
-  spill_read_ = platform::map_file(file, header().spill.page_count * kPage, platform::Access::kRead);
+  spill_read_ = platform::map_file(file, spill_file_bytes_, platform::Access::kRead);
   objects.set_spill_map(spill_read_);
   return spill_read_ == nullptr ? -12 /* ENOMEM */ : 0;
 }
 
-bool Domain::discard_freed_places(std::uint32_t limit) noexcept {
+bool Domain::discard_freed_places(std::uint32_t limit) {
   if (spill_file_ < 0 || !spill.has_discards()) return false;
   spill.discard_wanted().store_ordered(0);
   for (; limit > 0; --limit) {
@@ -172,7 +188,7 @@ void Domain::tell_supervisor() noexcept {
   }
 }
 
-void Domain::perform(const Wakes& wakes) noexcept {
+void Domain::perform(const Wakes& wakes) {
   if (wakes.overflow) [[unlikely]] {
     wake_everyone();
   } else {
@@ -194,7 +210,30 @@ void Domain::wake_everyone() noexcept {
   waits.wake_all_groups();
 }
 
-void Domain::reclaim() noexcept {
+void Domain::poison(const char* why) noexcept {
+  lock.poison(why);
+  wake_everyone();
+  scheduler::SchedulerHeader& found = header().scheduler;
+  for (shm::Atomic<std::uint32_t>* word : {&header().memory_freed, &found.arrivals}) {
+    word->fetch_add_ordered(1);
+    platform::wake_word(word->address(), 1 << 30);
+  }
+  platform::ring_doorbell(doorbell_);
+}
+
+void Domain::audit(const char*& suspected) {
+  const char* fault = validate();
+  if (fault != nullptr && suspected != nullptr && std::strcmp(fault, suspected) == 0) {
+    lock.poison(fault);
+    debug::tell_damage(lock.damage());
+  }
+  suspected = fault;
+  if (fault != nullptr) return;
+  wake_everyone();
+  platform::ring_doorbell(doorbell_);
+}
+
+void Domain::reclaim() {
   while (objects.has_reclaimable()) {
     Transaction transaction(lock);
     (void)objects.reclaim_step(transaction);
@@ -206,7 +245,19 @@ void Domain::reclaim() noexcept {
 const char* Domain::validate() {
   std::vector<std::uint32_t> references(objects.slots.capacity() + 1);
   std::vector<std::uint32_t> pins(references.size());
-  lock.acquire();
+  // Neither a section, which an exception would poison, nor without the lock.
+  if (!lock.acquire()) return "poisoned";
+  const char* fault = nullptr;
+  try {
+    fault = find_fault(references.data(), pins.data());
+  } catch (const debug::Damage&) {
+    fault = debug::last_damage();
+  }
+  lock.release();
+  return fault;
+}
+
+const char* Domain::find_fault(std::uint32_t* references, std::uint32_t* pins) {
   const char* fault = heap.validate();
   if (fault == nullptr) fault = spill.validate();
   if (fault == nullptr) fault = waits.nodes.validate();
@@ -214,10 +265,9 @@ const char* Domain::validate() {
   if (fault == nullptr) fault = scheduler.validate();
   if (fault == nullptr) fault = workers.validate();
   if (fault == nullptr) {
-    scheduler.count_references(references.data());
-    fault = objects.validate(processes, references.data(), pins.data());
+    scheduler.count_references(references);
+    fault = objects.validate(processes, references, pins);
   }
-  lock.release();
   return fault;
 }
 

@@ -7,6 +7,8 @@
 //                attach(): acquire
 //             D3 everything inside is an offset or an index; each process maps the heap twice: for writing, and read-only for
 //                views.
+//             D4 where each table lies and how large it is, follows from the capacities; a process computes it once and keeps it. What the
+//                header says about it later is not read again (debug/damage.hpp G3).
 // Crash       a creator that dies half-way leaves version 0 or a dead creator: the next create() of that name takes over.
 #pragma once
 
@@ -34,7 +36,13 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 5;
+inline constexpr std::uint32_t kLayoutVersion = 6;
+
+// What a domain may have at most: of objects, tasks and registered workers, of processes (process_table.hpp: a slot fits into the lock's
+// word), and of bytes in a heap (pages are numbered with 32 bits).
+inline constexpr std::uint32_t kMostRows = 1U << 30;
+inline constexpr std::uint32_t kMostProcesses = (1U << 16) - 2;
+inline constexpr std::uint64_t kMostBytes = (1ULL << 44) - 2 * platform::kPageBytes;
 
 struct DomainConfig {
   std::uint32_t object_capacity = 1U << 20;
@@ -79,6 +87,7 @@ enum class DomainError {
   kExists,          // create: a live process has it
   kNotFound,        // attach
   kForeign,         // another user's, or readable by others
+  kNoFile,          // a link, a folder, a pipe has that name
   kWrongVersion,    // `found_version` tells
   kCorrupt,         // not a domain, another machine start, impossible sizes
   kOtherNamespace,  // made in another process or time namespace: nobody here can judge who lives there
@@ -94,6 +103,10 @@ struct DomainFailure {
   [[nodiscard]] explicit operator bool() const noexcept { return error != DomainError::kNone; }
 };
 [[nodiscard]] inline DomainFailure system_failure(int error) noexcept { return {DomainError::kSystem, error, 0, 0}; }
+[[nodiscard]] inline DomainFailure open_failure(platform::Descriptor error) noexcept {
+  if (error == -2 /* ENOENT */) return {DomainError::kNotFound};
+  return error == platform::kNoFile ? DomainFailure{DomainError::kNoFile} : system_failure(error);
+}
 
 struct DomainFiles {
   platform::Descriptor control = -1;
@@ -123,6 +136,8 @@ class Domain {
   [[nodiscard]] DomainFailure adopt_after_fork(ProcessKind kind) noexcept;
   // Drops this process's references and row, and unmaps. Does not unlink.
   void detach() noexcept;
+  // The first half of it: references dropped, the row free.
+  void leave() noexcept;
   // For a forked child that must not touch its parent's row: forgets without a trace.
   void abandon() noexcept;
   // Before destruction: memory of the store is still in use; its mappings are left to the process's end. The row is free already.
@@ -142,35 +157,45 @@ class Domain {
   [[nodiscard]] platform::Descriptor heap_file() const noexcept { return heap_file_; }
   [[nodiscard]] ControlHeader& header() const noexcept { return *reinterpret_cast<ControlHeader*>(region_); }
   [[nodiscard]] ProcessId self() const noexcept { return self_; }
-  [[nodiscard]] ProcessEntry& own_entry() const noexcept { return processes[self_.slot]; }
+  [[nodiscard]] ProcessEntry& own_entry() const { return processes[self_.slot]; }
   [[nodiscard]] DomainFiles files() const noexcept { return {control_file_, heap_file_}; }  // still the domain's
   [[nodiscard]] const std::byte* heap_read() const noexcept { return heap_read_; }
+  [[nodiscard]] std::uint64_t heap_file_offset() const noexcept { return heap_file_offset_; }
+  // Of the CallSites in the control region; 0: not recorded.
+  [[nodiscard]] std::uint64_t call_sites_offset() const noexcept { return call_sites_offset_; }
   [[nodiscard]] std::uint64_t control_resident_bytes() const noexcept { return platform::file_resident_bytes(control_file_); }
-  [[nodiscard]] bool is_poisoned() const noexcept { return lock.block().poisoned.load_relaxed() != 0; }
+  [[nodiscard]] bool is_poisoned() const noexcept { return lock.is_poisoned(); }
+  // After Damage was caught: poisons unless that has been done, and wakes everybody, so that all learn of it.
+  void poison(const char* why) noexcept;
 
   // Reserves memory for that many more rows of each kind, outside the lock. 0 or -errno.
-  [[nodiscard]] int ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count) noexcept;
+  [[nodiscard]] int ensure_rows(std::uint32_t object_count, std::uint32_t task_count, std::uint32_t node_count);
   // Reserves the pages of a run of the heap, outside the lock, if the machine can spare them. 0, -ENOSPC, -ENOMEM, ...
-  [[nodiscard]] int grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+  [[nodiscard]] int grow_heap(std::uint64_t offset, std::uint64_t size_bytes);
   // Only whether the machine can: 0 or -ENOMEM.
-  [[nodiscard]] int may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+  [[nodiscard]] int may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes);
   // Gives pages of emptied tables back to the system; returns how many bytes. The supervisor's work.
-  std::uint64_t trim() noexcept;
-  void finish_trim_of(ProcessId dead) noexcept;
+  std::uint64_t trim();
+  void finish_trim_of(ProcessId dead);
   // Wakes whom a finished section listed. Outside the lock.
-  void perform(const Wakes& wakes) noexcept;
+  void perform(const Wakes& wakes);
   void wake_everyone() noexcept;
   // Ends pending reclamation in bounded sections.
-  void reclaim() noexcept;
+  void reclaim();
   void set_doorbell(platform::Descriptor doorbell) noexcept { doorbell_ = doorbell; }
   // The session's nameless spill file, `spill_bytes` long and sparse; takes the descriptor over. 0 or -errno.
-  [[nodiscard]] int set_spill_file(platform::Descriptor file) noexcept;
+  [[nodiscard]] int set_spill_file(platform::Descriptor file);
   [[nodiscard]] platform::Descriptor spill_file() const noexcept { return spill_file_; }
   [[nodiscard]] bool can_spill() const noexcept { return spill_read_ != nullptr; }
   // Gives the disk space of up to `limit` freed places back; the supervisor's work. True: more are left.
-  bool discard_freed_places(std::uint32_t limit) noexcept;
+  bool discard_freed_places(std::uint32_t limit);
 
+  // nullptr, or what is wrong. Holds the lock while it looks.
   [[nodiscard]] const char* validate();
+  // For who has waited long: validates, and poisons when it finds the same fault twice in a row (`suspected`, null at first), because a
+  // call that is made in several sections may look odd between two of them. Without a fault it wakes everybody: a word about who sleeps
+  // may be what is damaged.
+  void audit(const char*& suspected);
 
   shm::Lock lock;
   ProcessTable processes;
@@ -183,20 +208,26 @@ class Domain {
 
  private:
   // Whether a control file can be believed; learns the sizes from it.
-  [[nodiscard]] DomainFailure check_control(platform::Descriptor control_file, bool joined, DomainUsage usage) noexcept;
+  [[nodiscard]] DomainFailure check_control(platform::Descriptor control_file, bool joined, DomainUsage usage,
+                                            ControlHeader& layout) noexcept;
   // Takes both descriptors, or closes them.
-  [[nodiscard]] DomainFailure enter(platform::Descriptor control_file, platform::Descriptor heap_file, bool joined,
-                                    ProcessKind kind) noexcept;
-  [[nodiscard]] DomainFailure map(platform::Descriptor control_file, platform::Descriptor heap_file) noexcept;
+  [[nodiscard]] DomainFailure enter(platform::Descriptor control_file, platform::Descriptor heap_file,
+                                    const ControlHeader& layout, ProcessKind kind) noexcept;
+  [[nodiscard]] DomainFailure map(platform::Descriptor control_file, platform::Descriptor heap_file,
+                                  const ControlHeader& layout) noexcept;
   [[nodiscard]] DomainFailure join(ProcessKind kind) noexcept;
-  void wire() noexcept;
-  void tell_supervisor() noexcept;  // of pages and places to give back
+  void wire(const ControlHeader& layout) noexcept;
+  [[nodiscard]] const char* find_fault(std::uint32_t* references, std::uint32_t* pins);  // under the lock
+  void tell_supervisor() noexcept;                                                       // of pages and places to give back
 
   std::byte* region_ = nullptr;
   std::byte* heap_write_ = nullptr;
   std::byte* heap_read_ = nullptr;
   std::uint64_t control_bytes_ = 0;
   std::uint64_t heap_bytes_ = 0;
+  std::uint64_t heap_file_offset_ = 0;
+  std::uint64_t spill_file_bytes_ = 0;
+  std::uint64_t call_sites_offset_ = 0;
   platform::Descriptor control_file_ = -1;
   platform::Descriptor heap_file_ = -1;
   platform::Descriptor doorbell_ = -1;

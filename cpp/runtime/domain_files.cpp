@@ -20,6 +20,13 @@ constexpr std::int64_t kCreationLookNs = 20'000'000;
 
 constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcept { return (size + unit - 1) / unit * unit; }
 
+// Whether capacities can be laid out at all: no sum below overflows, no table outgrows its indices.
+bool is_possible(const DomainConfig& config) noexcept {
+  return config.object_capacity <= kMostRows && config.task_capacity <= kMostRows &&
+         config.process_capacity <= kMostProcesses && config.registered_worker_capacity <= kMostRows &&
+         config.heap_bytes <= kMostBytes && config.spill_bytes <= kMostBytes;
+}
+
 // Places every table after the header; fills the offsets. Returns the size of the control region.
 std::uint64_t lay_out(ControlHeader& header) noexcept {
   const DomainConfig& config = header.config;
@@ -78,8 +85,10 @@ bool is_of_these_namespaces(const ControlHeader& found) noexcept {
   return found.process_namespace == platform::process_namespace() && found.time_namespace == platform::time_namespace();
 }
 
-// Whether a region with that header, in a file of that size, is a domain of ours; its sizes are believed only then.
-DomainFailure judge_header(const ControlHeader& found, DomainUsage usage, std::uint64_t file_bytes, bool joined) noexcept {
+// Whether a region with that header, in a file of that size, is a domain of ours; its sizes are believed only then. `plan` receives the
+// layout.
+DomainFailure judge_header(const ControlHeader& found, DomainUsage usage, std::uint64_t file_bytes, bool joined,
+                           ControlHeader& plan) noexcept {
   char boot_id[40];
   platform::read_boot_id(boot_id);
   const std::uint32_t version = found.version.load_acquire();
@@ -89,12 +98,16 @@ DomainFailure judge_header(const ControlHeader& found, DomainUsage usage, std::u
     return {DomainError::kCorrupt};
   }
   if (!is_of_these_namespaces(found)) return {DomainError::kOtherNamespace};
-  ControlHeader plan{};
   plan.config = found.config;
+  if (!is_possible(plan.config)) return {DomainError::kCorrupt};
   const std::uint64_t expected = lay_out(plan);
   const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
+  plan.control_bytes = expected;
+  plan.heap_bytes = heap_bytes;
+  plan.heap_file_offset = joined ? expected : 0;
+  plan.objects.nonce = found.objects.nonce;
   if (expected != found.control_bytes || heap_bytes != found.heap_bytes ||
-      file_bytes != (joined ? expected + heap_bytes : expected) || found.heap_file_offset != (joined ? expected : 0) ||
+      file_bytes != (joined ? expected + heap_bytes : expected) || found.heap_file_offset != plan.heap_file_offset ||
       found.user != platform::user_number() || !matches_layout(found, plan) || !is_within_bounds(found)) {
     return {DomainError::kCorrupt};
   }
@@ -107,11 +120,11 @@ platform::ProcessNumber live_creator(ControlHeader& header) noexcept {
 }
 
 // A live process of that domain; 0 when all are dead.
-platform::ProcessNumber live_process(std::byte* region) noexcept {
+platform::ProcessNumber live_process(std::byte* region, const ControlHeader& layout) noexcept {
   auto& header = *reinterpret_cast<ControlHeader*>(region);
   if (const platform::ProcessNumber creator = live_creator(header); creator != 0) return creator;
   if (header.version.load_acquire() != kLayoutVersion) return 0;
-  ProcessTable processes(region, &header.processes);
+  ProcessTable processes(region, &header.processes, layout.processes);
   for (Index slot = 1; slot < processes.high_water(); ++slot) {
     const auto identity = processes.identity(slot);
     if (identity.state != process::ProcessState::kFree && !processes.is_dead(slot)) return identity.number;
@@ -127,6 +140,7 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
   ControlHeader plan{};
   plan.config = config;
   plan.config.heap_bytes = round_up(config.heap_bytes, kPage);
+  if (!is_possible(plan.config)) return system_failure(-34 /* ERANGE */);
   const std::uint64_t control_bytes = lay_out(plan);
   const std::uint64_t heap_bytes = plan.heap.page_count * kPage;
 
@@ -138,9 +152,15 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     if (control_file != -17 /* EEXIST */) return system_failure(control_file);
     DomainUsage found_usage{};
     const DomainFailure found = inspect(control_name, found_usage, true);
-    if (found.error == DomainError::kForeign || found.error == DomainError::kOtherNamespace) return found;
+    if (found.error == DomainError::kForeign || found.error == DomainError::kOtherNamespace ||
+        found.error == DomainError::kNoFile || found.error == DomainError::kSystem) {
+      return found;
+    }
     if (found.owner != 0) return {DomainError::kExists, 0, 0, found.owner};
-    unlink(control_name, heap_name);  // of a dead program: taken over
+    // Of a dead program: taken over.
+    if (!joined) (void)platform::unlink_shared_file(heap_name);
+    if (const int error = platform::unlink_shared_file(control_name); error != 0 && error != -2 /* ENOENT */)
+      return system_failure(error);
   }
   platform::Descriptor heap_file = joined      ? platform::duplicate_descriptor(control_file)
                                    : anonymous ? platform::create_anonymous_file(heap_name, heap_bytes)
@@ -163,8 +183,6 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
     error = platform::reserve_pages(control_file, plan.objects.buckets_offset,
                                     std::uint64_t{plan.objects.bucket_count} * sizeof(Index));
   }
-  control_bytes_ = control_bytes;
-  heap_bytes_ = heap_bytes;
   plan.heap_file_offset = joined ? control_bytes : 0;
   plan.heap_bytes = heap_bytes;
   plan.control_bytes = control_bytes;
@@ -198,7 +216,7 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
   std::memcpy(static_cast<void*>(region_), &plan, sizeof(plan));
   platform::unmap(region_, control_bytes);
   region_ = nullptr;
-  if (const DomainFailure failure = map(control_file, heap_file)) return fail(failure);
+  if (const DomainFailure failure = map(control_file, heap_file, plan)) return fail(failure);
   if (const DomainFailure failure = join(kind)) return fail(failure);
   {
     Transaction transaction(lock);
@@ -212,31 +230,33 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
 DomainFailure Domain::attach(const char* control_name, const char* heap_name, DomainUsage usage, ProcessKind kind) noexcept {
   const bool joined = std::strcmp(control_name, heap_name) == 0;
   const platform::Descriptor control_file = platform::open_shared_file(control_name);
-  if (control_file < 0)
-    return control_file == -2 /* ENOENT */ ? DomainFailure{DomainError::kNotFound} : system_failure(control_file);
+  if (control_file < 0) return open_failure(control_file);
   platform::Descriptor heap_file = -1;
-  DomainFailure failure = check_control(control_file, joined, usage);
+  ControlHeader layout{};
+  DomainFailure failure = check_control(control_file, joined, usage, layout);
   if (!failure) {
     heap_file = joined ? platform::duplicate_descriptor(control_file) : platform::open_shared_file(heap_name);
-    if (heap_file < 0) failure = system_failure(heap_file);
+    if (heap_file < 0) failure = open_failure(heap_file);
   }
-  if (!failure) return enter(control_file, heap_file, joined, kind);
+  if (!failure) return enter(control_file, heap_file, layout, kind);
   platform::close_descriptor(control_file);
   return failure;
 }
 
 DomainFailure Domain::attach_descriptors(platform::Descriptor control_file, platform::Descriptor heap_file, DomainUsage usage,
                                          ProcessKind kind) noexcept {
-  if (const DomainFailure failure = check_control(control_file, false, usage)) return failure;
+  ControlHeader layout{};
+  if (const DomainFailure failure = check_control(control_file, false, usage, layout)) return failure;
   const platform::Descriptor own_control = platform::duplicate_descriptor(control_file);
   const platform::Descriptor own_heap = platform::duplicate_descriptor(heap_file);
-  if (own_control >= 0 && own_heap >= 0) return enter(own_control, own_heap, false, kind);
+  if (own_control >= 0 && own_heap >= 0) return enter(own_control, own_heap, layout, kind);
   platform::close_descriptor(own_control);
   platform::close_descriptor(own_heap);
   return system_failure(own_control < 0 ? own_control : own_heap);
 }
 
-DomainFailure Domain::check_control(platform::Descriptor control_file, bool joined, DomainUsage usage) noexcept {
+DomainFailure Domain::check_control(platform::Descriptor control_file, bool joined, DomainUsage usage,
+                                    ControlHeader& layout) noexcept {
   platform::FileFacts facts{};
   if (const int error = platform::file_facts(control_file, facts); error != 0) return system_failure(error);
   if (facts.user != platform::user_number() || (facts.mode & 077) != 0) return {DomainError::kForeign};
@@ -252,9 +272,7 @@ DomainFailure Domain::check_control(platform::Descriptor control_file, bool join
     if (found.version.load_acquire() == 0) {
       (void)platform::wait_on_word(found.version.address(), 0, kCreationGraceNs / 20);
     }
-    failure = judge_header(found, usage, facts.size_bytes, joined);
-    control_bytes_ = found.control_bytes;
-    heap_bytes_ = found.heap_bytes;
+    failure = judge_header(found, usage, facts.size_bytes, joined, layout);
     platform::unmap(first, sizeof(ControlHeader));
   }
   return failure;
@@ -265,9 +283,8 @@ DomainFailure Domain::open_to_look(const char* control_name, const char* heap_na
   const bool joined = std::strcmp(control_name, heap_name) == 0;
   const auto open = [](const char* name, platform::Descriptor& file, platform::FileFacts& facts) -> DomainFailure {
     file = platform::open_shared_file_for_reading(name);
-    if (file == -2 /* ENOENT */) return {DomainError::kNotFound};
     if (file == -13 /* EACCES */) return {DomainError::kForeign};
-    if (file < 0) return system_failure(file);
+    if (file < 0) return open_failure(file);
     if (const int error = platform::file_facts(file, facts); error != 0) return system_failure(error);
     const bool ours = facts.user == platform::user_number() && (facts.mode & 077) == 0;
     return {ours ? DomainError::kNone : DomainError::kForeign};
@@ -280,7 +297,8 @@ DomainFailure Domain::open_to_look(const char* control_name, const char* heap_na
     if (read < 0) {
       failure = system_failure(static_cast<int>(read));
     } else if (read == sizeof(*found)) {
-      failure = judge_header(*found, usage, facts.size_bytes, joined);
+      ControlHeader layout{};
+      failure = judge_header(*found, usage, facts.size_bytes, joined, layout);
     } else {
       failure.error = DomainError::kCorrupt;
     }
@@ -293,24 +311,28 @@ DomainFailure Domain::open_to_look(const char* control_name, const char* heap_na
   return failure;
 }
 
-DomainFailure Domain::enter(platform::Descriptor control_file, platform::Descriptor heap_file, bool joined,
+DomainFailure Domain::enter(platform::Descriptor control_file, platform::Descriptor heap_file, const ControlHeader& layout,
                             ProcessKind kind) noexcept {
   platform::FileFacts facts{};
   DomainFailure failure{};
   if (platform::file_facts(heap_file, facts) != 0 || facts.user != platform::user_number() || (facts.mode & 077) != 0) {
     failure.error = DomainError::kForeign;
   }
-  if (!failure && !joined && facts.size_bytes != heap_bytes_) failure.error = DomainError::kCorrupt;
+  if (!failure && facts.size_bytes != layout.heap_file_offset + layout.heap_bytes) failure.error = DomainError::kCorrupt;
   if (failure) {
     platform::close_descriptor(control_file);
     platform::close_descriptor(heap_file);
     return failure;
   }
-  failure = map(control_file, heap_file);
+  failure = map(control_file, heap_file, layout);
   if (!failure) failure = join(kind);
   if (!failure) {
-    const Transaction transaction(lock);
-    if (!heads_are_sound(*this)) failure.error = DomainError::kCorrupt;
+    try {
+      const Transaction transaction(lock);
+      if (!heads_are_sound(*this)) failure.error = DomainError::kCorrupt;
+    } catch (const debug::Damage&) {  // now, or before
+      failure.error = DomainError::kCorrupt;
+    }
   }
   if (failure) detach();
   return failure;
@@ -323,8 +345,7 @@ void Domain::unlink(const char* control_name, const char* heap_name) noexcept {
 
 DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool may_wait) noexcept {
   const platform::Descriptor file = platform::open_shared_file(control_name);
-  if (file == -2 /* ENOENT */) return {DomainError::kNotFound};
-  if (file < 0) return file == -13 /* EACCES */ ? DomainFailure{DomainError::kForeign} : system_failure(file);
+  if (file < 0) return file == -13 /* EACCES */ ? DomainFailure{DomainError::kForeign} : open_failure(file);
   platform::FileFacts facts{};
   DomainFailure failure{};
   if (platform::file_facts(file, facts) != 0 || facts.user != platform::user_number()) {
@@ -354,16 +375,18 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool
     const bool is_elsewhere =
         found.creator.load_acquire() != 0 &&
         (is_other_version ? found.process_namespace != platform::process_namespace() : !is_of_these_namespaces(found));
-    const std::uint64_t rows_end = found.processes.offset + std::uint64_t{found.processes.capacity} * sizeof(ProcessEntry);
     // Of another version only the creator's place is known; a live one must never be taken for damaged.
+    ControlHeader layout{};
+    layout.config = found.config;
     const bool has_rows = is_domain && found.version.load_acquire() == kLayoutVersion;
     if ((is_domain || found.magic == 0) && is_elsewhere) {
       failure.error = DomainError::kOtherNamespace;
-    } else if ((has_rows && rows_end > facts.size_bytes) || (!is_domain && found.magic != 0)) {
+    } else if ((has_rows && (!is_possible(layout.config) || lay_out(layout) > facts.size_bytes)) ||
+               (!is_domain && found.magic != 0)) {
       failure.error = DomainError::kCorrupt;
       if (is_domain) failure.owner = live_creator(found);
     } else {
-      failure.owner = live_process(region);
+      failure.owner = live_process(region, layout);
     }
     platform::unmap(region, facts.size_bytes);
   }

@@ -15,11 +15,11 @@ bool same_heap(const store::PageHeapHeader& found, const store::PageHeapHeader& 
   return found.page_count == plan.page_count && found.rows_offset == plan.rows_offset && found.discards == plan.discards;
 }
 
-bool table_is_bounded(const shm::SlotTableHeader& table) noexcept {
+bool table_is_bounded(const shm::SlotTableHeader& table) {
   return table.open_head.get() <= table.chunk_count && table.empty_count.get() <= table.chunk_count;
 }
 
-bool heap_is_bounded(const store::PageHeapHeader& heap) noexcept {
+bool heap_is_bounded(const store::PageHeapHeader& heap) {
   const std::uint32_t end = heap.high_page.get();
   if (end == 0 || end > heap.page_count || heap.backed_pages.load_relaxed() > heap.page_count ||
       heap.backed_rows.load_relaxed() > heap.page_count || heap.discard_head.get() >= heap.page_count ||
@@ -39,7 +39,7 @@ bool heap_is_bounded(const store::PageHeapHeader& heap) noexcept {
   return heap.first_level_bits.get() >> store::kFirstLevels == 0;
 }
 
-bool scheduler_is_bounded(const scheduler::SchedulerHeader& found, const ControlHeader& header) noexcept {
+bool scheduler_is_bounded(const scheduler::SchedulerHeader& found, const ControlHeader& header) {
   const std::uint32_t processes = header.processes.capacity;
   const std::uint32_t tasks = found.tasks.capacity;
   const scheduler::ResourcesHeader& resources = found.resources;
@@ -62,7 +62,7 @@ bool scheduler_is_bounded(const scheduler::SchedulerHeader& found, const Control
 
 }  // namespace
 
-bool matches_layout(const ControlHeader& found, const ControlHeader& plan) noexcept {
+bool matches_layout(const ControlHeader& found, const ControlHeader& plan) {
   const store::ObjectTableHeader& objects = found.objects;
   return found.lock_offset == plan.lock_offset && found.processes.capacity == plan.processes.capacity &&
          found.processes.offset == plan.processes.offset && same_heap(found.heap, plan.heap) &&
@@ -76,7 +76,7 @@ bool matches_layout(const ControlHeader& found, const ControlHeader& plan) noexc
          same_table(found.scheduler.tasks, plan.scheduler.tasks);
 }
 
-bool is_within_bounds(const ControlHeader& found) noexcept {
+bool is_within_bounds(const ControlHeader& found) {
   const store::ObjectTableHeader& objects = found.objects;
   const std::uint32_t end = objects.slots.capacity;
   const std::uint32_t high_water = found.processes.high_water.load_relaxed();
@@ -89,7 +89,7 @@ bool is_within_bounds(const ControlHeader& found) noexcept {
          scheduler_is_bounded(found.scheduler, found);
 }
 
-bool heads_are_sound(const Domain& domain) noexcept {
+bool heads_are_sound(const Domain& domain) {
   const ControlHeader& header = domain.header();
   if (!is_within_bounds(header) || header.workers.idle_count.get() > header.workers.registered_count.get()) return false;
   for (const PageHeap* heap : {&domain.heap, &domain.spill}) {
@@ -108,8 +108,9 @@ bool heads_are_sound(const Domain& domain) noexcept {
       !domain.scheduler.tasks.head_is_sound())
     return false;
   const auto& tasks = domain.scheduler.tasks;
-  for (std::uint32_t i = 0; i < header.scheduler.resources.shape_count.get(); ++i) {
-    const scheduler::Shape& shape = header.scheduler.resources.shapes[i];
+  const std::uint32_t shapes = domain.scheduler.shape_count();
+  for (std::uint32_t i = 0; i < shapes; ++i) {
+    const scheduler::Shape& shape = domain.scheduler.shape(i);
     for (const Index task : {shape.head.get(), shape.tail.get()}) {
       if ((task == kNone) != (shape.queued_count.get() == 0)) return false;
       if (task != kNone && (!tasks.is_valid_index(task) || tasks[task].shape.get() != i ||

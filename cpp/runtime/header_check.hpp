@@ -13,9 +13,9 @@ struct ControlHeader;
 class Domain;
 
 // `plan` is the layout made from `found`'s capacities.
-[[nodiscard]] bool matches_layout(const ControlHeader& found, const ControlHeader& plan) noexcept;
-[[nodiscard]] bool is_within_bounds(const ControlHeader& found) noexcept;
+[[nodiscard]] bool matches_layout(const ControlHeader& found, const ControlHeader& plan);
+[[nodiscard]] bool is_within_bounds(const ControlHeader& found);
 // Under the lock: the first row of each list is one that may stand there.
-[[nodiscard]] bool heads_are_sound(const Domain& domain) noexcept;
+[[nodiscard]] bool heads_are_sound(const Domain& domain);
 
 }  // namespace miniray::runtime

@@ -169,9 +169,11 @@ void Observation::add_holders() {
       held[is_view].clear();
       // Below its high water a process's row has pages; above, nothing was ever set.
       const std::uint32_t high_water = (is_view ? rows[slot].pin_high_water : rows[slot].hold_high_water).get();
-      words.resize((std::uint64_t{std::min(high_water, table.slots.capacity)} + 63) / 64);
+      const std::uint64_t word_count = (std::uint64_t{std::min(high_water, table.slots.capacity)} + 63) / 64;
       const std::uint64_t offset = (is_view ? table.pin_rows_offset : table.hold_rows_offset) + slot * table.row_bytes;
-      if (words.size() * 8 > table.row_bytes || !read(offset, words.data(), words.size())) continue;
+      if (word_count * 8 > table.row_bytes || word_count > control_bytes_ / 8) continue;
+      words.resize(word_count);
+      if (!read(offset, words.data(), words.size())) continue;
       for (std::size_t position = 0; position < words.size(); ++position) {
         for (std::uint64_t bits = words[position].get(); bits != 0; bits &= bits - 1)
           held[is_view].push_back(static_cast<Index>(64 * position + static_cast<unsigned>(std::countr_zero(bits))));
@@ -276,7 +278,6 @@ void Observation::add_container_counts() {
   for (const ObservedObject& container : objects_) {
     const std::uint64_t list_bytes = std::uint64_t{container.contained_count} * 8;
     if (list_bytes == 0 || list_bytes > container.size_bytes) continue;
-    pairs.resize(2ULL * container.contained_count);
     const std::uint64_t row = table.slots.offset + std::uint64_t{container.slot} * sizeof(store::ObjectEntry);
     platform::Descriptor file = files_.control;
     std::uint64_t start = row + offsetof(store::ObjectEntry, inline_bytes) + container.size_bytes - list_bytes;
@@ -301,6 +302,7 @@ void Observation::add_container_counts() {
       case PayloadPlace::kNone:
         continue;
     }
+    pairs.resize(2ULL * container.contained_count);  // which lies within the file
     if (platform::read_file(file, start, pairs.data(), list_bytes) != static_cast<std::int64_t>(list_bytes)) continue;
     store::ObjectEntry entry{};
     if (!read(row, &entry, 1) || !is_same(container, entry)) continue;

@@ -22,7 +22,7 @@ constexpr std::uint64_t kFreshBytes = 1ULL << 20;   // smaller payloads are not 
 constexpr std::uint64_t kFreshReserveBytes = 16ULL << 20;
 constexpr int kNoSpace = -28, kNoMemory = -12;  // ENOSPC, ENOMEM: the same numbers everywhere
 
-bool write_victim(Domain& domain, SpillVictim& victim, int& error) noexcept {
+bool write_victim(Domain& domain, SpillVictim& victim, int& error) {
   std::uint64_t done = 0;
   std::uint32_t sum = static_cast<std::uint32_t>(domain.objects.nonce());
   while (done < victim.value_bytes) {
@@ -39,21 +39,21 @@ bool write_victim(Domain& domain, SpillVictim& victim, int& error) noexcept {
 }
 
 // In other processes or other threads; the caller spills nothing just now.
-bool others_spill(Domain& domain) noexcept {
+bool others_spill(Domain& domain) {
   for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
     if (domain.processes[slot].spilling.get() != kNone) return true;
   }
   return false;
 }
 
-void wait_for_freed(Domain& domain) noexcept {
+void wait_for_freed(Domain& domain) {
   const auto& freed = domain.header().memory_freed;
   (void)platform::wait_on_word(freed.address(), freed.load_acquire(), kFreedWaitNs);
 }
 
 // Waits while others spill. False: they do not, or free nothing for so long that they may have been stopped; then nobody should wait
 // for them.
-bool wait_for_others(Domain& domain, std::uint64_t& freed_count, std::uint64_t& stuck_at) noexcept {
+bool wait_for_others(Domain& domain, std::uint64_t& freed_count, std::uint64_t& stuck_at) {
   if (!others_spill(domain)) return false;
   const std::uint64_t now = platform::monotonic_ns();
   if (const std::uint32_t count = domain.header().memory_freed.load_acquire(); count != freed_count) {
@@ -68,7 +68,7 @@ bool wait_for_others(Domain& domain, std::uint64_t& freed_count, std::uint64_t& 
 // Ends a victim's way to the file. Its contained references may be copied into memory that another thread of this process has just
 // freed and that is still closed to writes here (write_guard.hpp): such a range was queued before it was freed, so that none is left
 // under the lock means that no free memory is closed.
-bool end_victim(Domain& domain, const SpillVictim& victim) noexcept {
+bool end_victim(Domain& domain, const SpillVictim& victim) {
   for (;;) {
     wait_for_ranges();
     Transaction transaction(domain.lock);
@@ -77,7 +77,7 @@ bool end_victim(Domain& domain, const SpillVictim& victim) noexcept {
 }
 
 // In the spill file. kFull: no place, or no memory for the contained references.
-Reservation reserve_in_file(Domain& domain, Index object, std::uint64_t size_bytes, std::uint32_t contained_count) noexcept {
+Reservation reserve_in_file(Domain& domain, Index object, std::uint64_t size_bytes, std::uint32_t contained_count) {
   const store::SpillPlace& place = domain.objects[object].spill_place();
   AllocateResult result = AllocateResult::kNeedsBacking;
   while (result == AllocateResult::kNeedsBacking) {
@@ -86,7 +86,10 @@ Reservation reserve_in_file(Domain& domain, Index object, std::uint64_t size_byt
     result = domain.objects.reserve_in_file(transaction, object, size_bytes, contained_count);
   }
   if (result == AllocateResult::kFull) return {ReserveResult::kFileFull};
-  const int error = platform::reserve_file_space(domain.spill_file(), place.offset.get(), place.value_bytes.get());
+  const std::uint64_t offset = place.offset.get();
+  const std::uint64_t value_bytes = place.value_bytes.get();
+  MINIRAY_SOUND(domain.spill.is_valid_range(offset, value_bytes), "objects: a payload lies outside of the spill file");
+  const int error = platform::reserve_file_space(domain.spill_file(), offset, value_bytes);
   if (error == 0) return {ReserveResult::kInFile};
   Transaction transaction(domain.lock);
   domain.objects.discard_payload(transaction, object);
@@ -95,12 +98,14 @@ Reservation reserve_in_file(Domain& domain, Index object, std::uint64_t size_byt
 
 }  // namespace
 
-Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) noexcept {
+Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) {
   const std::uint64_t wanted = std::max(wanted_bytes, std::min(kBatchBytes, domain.heap.capacity_bytes() / 16));
   Reservation outcome{ReserveResult::kFull};
   std::uint64_t freed = 0;
   std::uint32_t stayed = 0;  // in a row: objects that somebody looks at, or whose references find no room in memory
   while (freed < wanted && stayed <= domain.objects.listed_count()) {
+    MINIRAY_SOUND(domain.objects.listed_count() <= domain.objects.slots.capacity(),
+                  "objects: the count of those that may go differs from the list");
     SpillVictim victims[kBatch];
     std::uint32_t count = 0;
     AllocateResult result = AllocateResult::kDone;
@@ -142,14 +147,14 @@ Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) noexcept {
   return freed != 0 ? Reservation{ReserveResult::kInHeap} : outcome;
 }
 
-Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes) noexcept {
+Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes) {
   if (const int error = domain.heap.ensure_rows(size_bytes); error != 0) return {ReserveResult::kSystem, error};
   Transaction transaction(domain.lock);
   AllocateResult result = domain.objects.reserve(transaction, object, size_bytes, false, false);
   return {result == AllocateResult::kDone ? ReserveResult::kInHeap : ReserveResult::kFull};
 }
 
-Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& demand) noexcept {
+Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& demand) {
   const std::uint64_t size_bytes = demand.size_bytes;
   if (size_bytes > domain.heap.capacity_bytes()) {
     if (!domain.can_spill() || !demand.may_use_file) return {ReserveResult::kTooLarge};
@@ -203,11 +208,11 @@ Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& d
   }
 }
 
-bool spilled_is_intact(Domain& domain, Index object) noexcept {
+bool spilled_is_intact(Domain& domain, Index object) {
   const store::SpillPlace& place = domain.objects[object].spill_place();
   const store::PayloadView view = domain.objects.view(object);
   std::uint32_t sum = static_cast<std::uint32_t>(domain.objects.nonce());
-  const std::uint64_t size = place.value_bytes.get();
+  const std::uint64_t size = view.value_bytes();
   for (std::uint64_t done = 0; done < size;) {
     const std::uint64_t piece = std::min(kPieceBytes, size - done);
     if (!platform::populate_for_read(view.data + done, piece)) return false;
@@ -217,19 +222,22 @@ bool spilled_is_intact(Domain& domain, Index object) noexcept {
   return sum == place.checksum.get();
 }
 
-void FreshWriter::begin(Domain& domain, Index object) noexcept {
+void FreshWriter::begin(Domain& domain, Index object) {
+  const store::ObjectEntry& entry = domain.objects[object];
   file_ = domain.heap_file();
-  start_ = domain.header().heap_file_offset + domain.objects[object].offset.get();
+  offset_ = entry.offset.get();
+  size_bytes_ = entry.size_bytes.get();
+  MINIRAY_SOUND(domain.heap.is_valid_range(offset_, size_bytes_), "objects: a payload lies outside");
+  start_ = domain.heap_file_offset() + offset_;
   error_ = 0;
 }
 
-void FreshWriter::write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept {
+void FreshWriter::write(std::uint64_t position, const void* data, std::uint64_t size_bytes) {
   if (error_ == 0) error_ = platform::write_file(file_, start_ + position, data, size_bytes);
 }
 
-int FreshWriter::finish(Domain& domain, Index object) noexcept {
-  const store::ObjectEntry& entry = domain.objects[object];
-  if (error_ == 0) error_ = domain.heap.ensure_backed(entry.offset.get(), entry.size_bytes.get());
+int FreshWriter::finish(Domain& domain, Index object) {
+  if (error_ == 0) error_ = domain.heap.ensure_backed(offset_, size_bytes_);
   if (error_ != 0) {
     Transaction transaction(domain.lock);
     domain.objects.discard_payload(transaction, object);
@@ -237,19 +245,21 @@ int FreshWriter::finish(Domain& domain, Index object) noexcept {
   return error_;
 }
 
-std::byte* PayloadWindow::open(Domain& domain, Index object) noexcept {
+std::byte* PayloadWindow::open(Domain& domain, Index object) {
   const store::SpillPlace& place = domain.objects[object].spill_place();
-  const std::uint64_t skip = place.offset.get() % platform::kPageBytes;
-  mapping_bytes_ = skip + place.value_bytes.get();
+  const std::uint64_t offset = place.offset.get();
+  size_bytes_ = place.value_bytes.get();
+  MINIRAY_SOUND(domain.spill.is_valid_range(offset, size_bytes_), "objects: a payload lies outside of the spill file");
+  const std::uint64_t skip = offset % platform::kPageBytes;
+  mapping_bytes_ = skip + size_bytes_;
   if (!platform::is_same_file(domain.spill_file())) return nullptr;
-  mapping_ = platform::map_part(domain.spill_file(), place.offset.get() - skip, mapping_bytes_);
+  mapping_ = platform::map_part(domain.spill_file(), offset - skip, mapping_bytes_);
   payload_ = mapping_ == nullptr ? nullptr : mapping_ + skip;
   return payload_;
 }
 
-void PayloadWindow::finish(Domain& domain, Index object) noexcept {
-  const std::uint32_t sum = store::checksum(payload_, domain.objects[object].spill_place().value_bytes.get(),
-                                            static_cast<std::uint32_t>(domain.objects.nonce()));
+void PayloadWindow::finish(Domain& domain, Index object) {
+  const std::uint32_t sum = store::checksum(payload_, size_bytes_, static_cast<std::uint32_t>(domain.objects.nonce()));
   {
     Transaction transaction(domain.lock);
     domain.objects.set_checksum(transaction, object, sum);
@@ -257,7 +267,7 @@ void PayloadWindow::finish(Domain& domain, Index object) noexcept {
   close();
 }
 
-void PayloadWindow::close() noexcept {
+void PayloadWindow::close() {
   platform::unmap(mapping_, mapping_bytes_);
   mapping_ = payload_ = nullptr;
 }

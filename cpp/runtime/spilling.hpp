@@ -27,7 +27,7 @@ struct Reservation {
 };
 
 // Only what takes no system call and no waiting; kFull: call reserve_payload().
-[[nodiscard]] Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes) noexcept;
+[[nodiscard]] Reservation try_reserve_payload(Domain& domain, Index object, std::uint64_t size_bytes);
 struct PayloadDemand {
   std::uint64_t size_bytes;
   std::uint32_t contained_count = 0;
@@ -36,26 +36,28 @@ struct PayloadDemand {
   bool may_grow = true;       // the heap
 };
 // Reserves memory for an object's payload and backs it; on failure the object has none. May write files and wait: without the GIL.
-[[nodiscard]] Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& demand) noexcept;
+[[nodiscard]] Reservation reserve_payload(Domain& domain, Index object, const PayloadDemand& demand);
 
 // Writes least recently used objects to the spill file until `wanted_bytes` are free. kInHeap: some are.
-[[nodiscard]] Reservation make_room(Domain& domain, std::uint64_t wanted_bytes) noexcept;
+[[nodiscard]] Reservation make_room(Domain& domain, std::uint64_t wanted_bytes);
 
 // Whether a spilled payload is what was written; the caller has pinned it. Reads all of it.
-[[nodiscard]] bool spilled_is_intact(Domain& domain, Index object) noexcept;
+[[nodiscard]] bool spilled_is_intact(Domain& domain, Index object);
 
 // Writes a payload into pages that nobody has touched, through the file: the kernel then neither clears nor maps each page before it is
 // written, which takes half of the time. The pages are reserved at the end; until then a full system is an error and never a signal.
 class FreshWriter {
  public:
-  void begin(Domain& domain, Index object) noexcept;
-  void write(std::uint64_t position, const void* data, std::uint64_t size_bytes) noexcept;
+  void begin(Domain& domain, Index object);
+  void write(std::uint64_t position, const void* data, std::uint64_t size_bytes);
   // 0, or -errno when there was no room after all: the object has no payload then.
-  [[nodiscard]] int finish(Domain& domain, Index object) noexcept;
+  [[nodiscard]] int finish(Domain& domain, Index object);
 
  private:
   platform::Descriptor file_ = -1;
-  std::uint64_t start_ = 0;
+  std::uint64_t start_ = 0;  // in the file
+  std::uint64_t offset_ = 0;
+  std::uint64_t size_bytes_ = 0;
   int error_ = 0;
 };
 
@@ -66,15 +68,16 @@ class PayloadWindow {
   ~PayloadWindow() { close(); }
   PayloadWindow(const PayloadWindow&) = delete;
   PayloadWindow& operator=(const PayloadWindow&) = delete;
-  [[nodiscard]] std::byte* open(Domain& domain, Index object) noexcept;  // nullptr: no address space
+  [[nodiscard]] std::byte* open(Domain& domain, Index object);  // nullptr: no address space
   // The payload is complete: notes its checksum.
-  void finish(Domain& domain, Index object) noexcept;
-  void close() noexcept;
+  void finish(Domain& domain, Index object);
+  void close();
 
  private:
   std::byte* mapping_ = nullptr;
   std::uint64_t mapping_bytes_ = 0;
   std::byte* payload_ = nullptr;
+  std::uint64_t size_bytes_ = 0;
 };
 
 }  // namespace miniray::runtime

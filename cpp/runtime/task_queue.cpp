@@ -8,7 +8,7 @@ using store::AllocateResult;
 
 namespace {
 
-void write_bytes(std::byte* target, TaskBytes function, TaskBytes arguments) noexcept {
+void write_bytes(std::byte* target, TaskBytes function, TaskBytes arguments) {
   std::memcpy(target, &function.size, sizeof(function.size));
   if (function.size != 0) std::memcpy(target + sizeof(function.size), function.data, function.size);
   if (arguments.size != 0) std::memcpy(target + sizeof(function.size) + function.size, arguments.data, arguments.size);
@@ -16,7 +16,7 @@ void write_bytes(std::byte* target, TaskBytes function, TaskBytes arguments) noe
 
 }  // namespace
 
-SubmitResult TaskQueue::write_object(TaskBytes function, TaskBytes arguments, Index& object, int& system_error) noexcept {
+SubmitResult TaskQueue::write_object(TaskBytes function, TaskBytes arguments, Index& object, int& system_error) {
   const std::uint64_t size = sizeof(std::uint64_t) + function.size + arguments.size;
   if (size > domain_.heap.capacity_bytes()) return SubmitResult::kFullHeap;
   for (;;) {
@@ -45,7 +45,7 @@ SubmitResult TaskQueue::write_object(TaskBytes function, TaskBytes arguments, In
   return SubmitResult::kDone;
 }
 
-SubmitResult TaskQueue::submit(ObjectId tag, TaskBytes function, TaskBytes arguments, int& system_error) noexcept {
+SubmitResult TaskQueue::submit(ObjectId tag, TaskBytes function, TaskBytes arguments, int& system_error) {
   const std::uint64_t size = sizeof(std::uint64_t) + function.size + arguments.size;
   const bool is_inline = size <= scheduler::kInlineArgumentBytes;
   Index object = kNone;
@@ -94,7 +94,7 @@ SubmitResult TaskQueue::submit(ObjectId tag, TaskBytes function, TaskBytes argum
   }
 }
 
-bool TaskQueue::take(TakenTask& taken) noexcept {
+bool TaskQueue::take(TakenTask& taken) {
   Transaction transaction(domain_.lock);
   const Index task = domain_.scheduler.pop_low_level(transaction);
   if (task == kNone) return false;
@@ -109,25 +109,28 @@ bool TaskQueue::take(TakenTask& taken) noexcept {
     size = view.size_bytes;
     bytes = view.data;
   } else {
+    MINIRAY_SOUND(size <= sizeof(taken.copy), "tasks: more bytes than a row has room for");
     std::memcpy(taken.copy, entry.inline_bytes, size);
   }
+  MINIRAY_SOUND(size >= sizeof(taken.function_bytes), "tasks: a task without its sizes");
+  std::memcpy(&taken.function_bytes, bytes, sizeof(taken.function_bytes));
+  MINIRAY_SOUND(taken.function_bytes <= size - sizeof(taken.function_bytes), "tasks: a function is longer than its task");
   domain_.scheduler.end_task(transaction, task);
   transaction.close();
-  std::memcpy(&taken.function_bytes, bytes, sizeof(taken.function_bytes));
   taken.argument_bytes = size - sizeof(taken.function_bytes) - taken.function_bytes;
   taken.data = bytes + sizeof(taken.function_bytes);
   return true;
 }
 
-void TaskQueue::release(const TakenTask& task) noexcept { drop(task.object); }
+void TaskQueue::release(const TakenTask& task) { drop(task.object); }
 
-void TaskQueue::drop(Index object) noexcept {
+void TaskQueue::drop(Index object) {
   if (object == kNone) return;
   Transaction transaction(domain_.lock);
   (void)domain_.objects.unhold(transaction, domain_.self(), object);
 }
 
-platform::WaitResult TaskQueue::wait(std::uint32_t arrivals, std::int64_t timeout_ns) noexcept {
+platform::WaitResult TaskQueue::wait(std::uint32_t arrivals, std::int64_t timeout_ns) {
   scheduler::SchedulerHeader& shared = domain_.header().scheduler;
   shared.arrival_waiters.fetch_add_ordered(1);  // a waiter that is killed leaves it too high: a needless wake, nothing worse
   const auto result = platform::wait_on_word(shared.arrivals.address(), arrivals, timeout_ns);

@@ -32,16 +32,16 @@ class TaskQueue {
  public:
   explicit TaskQueue(Domain& domain) noexcept : domain_(domain) {}
 
-  [[nodiscard]] SubmitResult submit(ObjectId tag, TaskBytes function, TaskBytes arguments, int& system_error) noexcept;
-  [[nodiscard]] bool take(TakenTask& task) noexcept;  // false: empty
-  void release(const TakenTask& task) noexcept;       // its bytes have been read
-  [[nodiscard]] std::uint32_t arrivals() const noexcept { return domain_.header().scheduler.arrivals.load_ordered(); }
+  [[nodiscard]] SubmitResult submit(ObjectId tag, TaskBytes function, TaskBytes arguments, int& system_error);
+  [[nodiscard]] bool take(TakenTask& task);  // false: empty
+  void release(const TakenTask& task);       // its bytes have been read
+  [[nodiscard]] std::uint32_t arrivals() const { return domain_.header().scheduler.arrivals.load_ordered(); }
   // Until another task has been submitted than `arrivals` counts, or the time is up. kInterrupted: by a signal.
-  platform::WaitResult wait(std::uint32_t arrivals, std::int64_t timeout_ns) noexcept;
+  platform::WaitResult wait(std::uint32_t arrivals, std::int64_t timeout_ns);
 
  private:
-  [[nodiscard]] SubmitResult write_object(TaskBytes function, TaskBytes arguments, Index& object, int& system_error) noexcept;
-  void drop(Index object) noexcept;
+  [[nodiscard]] SubmitResult write_object(TaskBytes function, TaskBytes arguments, Index& object, int& system_error);
+  void drop(Index object);
   Domain& domain_;
 };
 

@@ -1,5 +1,7 @@
 #include "runtime/wait.hpp"
 
+#include <algorithm>
+
 namespace miniray::runtime {
 
 namespace {
@@ -15,7 +17,7 @@ std::int64_t time_left(std::int64_t deadline_ns) noexcept {
 
 }  // namespace
 
-bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast, bool& no_room) noexcept {
+bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast, bool& no_room) {
   no_room = false;
   bool satisfied = false;
   std::size_t position = 0;
@@ -39,6 +41,10 @@ bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t nee
       const ObjectKey key = keys[position];
       const bool current = domain_.objects.is_current(key);
       const ObjectState state = current ? domain_.objects[key.slot].current_state() : ObjectState::kError;
+      // Or whoever is told that it is there, and finds that it is not, would ask for ever.
+      MINIRAY_SOUND(
+          !current || state == ObjectState::kPending || domain_.objects[key.slot].seal_sequence.get() <= transaction.sequence(),
+          "objects: one was sealed in a section that never was");
       if (state == ObjectState::kPending) {
         if (!domain_.waits.add_to_group(transaction, domain_.objects, group_, key.slot)) {
           no_room = true;
@@ -65,10 +71,11 @@ bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t nee
   return satisfied;
 }
 
-WaitOutcome ObjectWait::sleep(std::int64_t deadline_ns, const std::atomic<bool>& ends) noexcept {
+WaitOutcome ObjectWait::sleep(std::int64_t deadline_ns, const std::atomic<bool>& ends) {
   scheduler::WaitGroup& group = domain_.waits.groups[group_];
   for (;;) {
     const std::uint32_t wake = group.wake.load_ordered();  // [W4]
+    if (domain_.is_poisoned()) debug::tell_damage(domain_.lock.damage());
     if (group.remaining.get() == 0) return WaitOutcome::kReady;
     if (ends.load()) return WaitOutcome::kInterrupted;
     const std::int64_t left = time_left(deadline_ns);
@@ -79,16 +86,34 @@ WaitOutcome ObjectWait::sleep(std::int64_t deadline_ns, const std::atomic<bool>&
   }
 }
 
-void ObjectWait::end() noexcept {
+void ObjectWait::end() {
   if (group_ == kNone || !domain_.is_attached()) return;
+  const Index group = group_;
+  group_ = kNone;
   for (bool more = true; more;) {
     Transaction transaction(domain_.lock);
-    more = domain_.waits.end_group_step(transaction, domain_.objects, group_);
+    more = domain_.waits.end_group_step(transaction, domain_.objects, group);
   }
-  group_ = kNone;
 }
 
-WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns) noexcept {
+ObjectWait::~ObjectWait() {
+  try {
+    end();
+  } catch (const debug::Damage& damage) {
+    domain_.poison(damage.text());
+  }
+}
+
+void WaitAudit::look(Domain& domain) {
+  const std::uint64_t begin = platform::monotonic_ns();
+  if (begin < next_ns_) return;
+  domain.audit(suspected_);
+  const std::uint64_t end = platform::monotonic_ns();
+  pause_ns_ = std::min(2 * pause_ns_, kLongestNs);
+  next_ns_ = end + (suspected_ != nullptr ? 0 : std::max(pause_ns_, kShare * (end - begin)));
+}
+
+WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns) {
   ProcessEntry& entry = domain.own_entry();
   const shm::LockBlock& lock = domain.lock.block();
   const auto leased = [&] {
@@ -104,6 +129,7 @@ WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64
     return WaitOutcome::kReady;
   for (;;) {
     const std::uint32_t wake = entry.wake.load_ordered();
+    if (domain.is_poisoned()) debug::tell_damage(domain.lock.damage());
     entry.sleeping.fetch_add_ordered(1);  // process_table.hpp [W1]
     if (leased_for_certain()) {
       entry.sleeping.fetch_sub_ordered(1);

@@ -16,21 +16,36 @@ enum class WaitOutcome { kReady, kTimedOut, kInterrupted, kNoRoom };
 class ObjectWait {
  public:
   explicit ObjectWait(Domain& domain) noexcept : domain_(domain) {}
-  ~ObjectWait() { end(); }
+  ~ObjectWait();
   ObjectWait(const ObjectWait&) = delete;
   ObjectWait& operator=(const ObjectWait&) = delete;
 
   // Registers for those of `keys` that are not sealed; `needed` more seals end the wait. True when nothing is to be waited for:
   // enough were sealed meanwhile, or (fail_fast) one is in error. False: call sleep(). kNoRoom through `no_room`.
-  [[nodiscard]] bool begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast,
-                           bool& no_room) noexcept;
+  [[nodiscard]] bool begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast, bool& no_room);
   // Until the wait is over, the deadline (monotonic ns, kForever: none), a signal, or `ends` and a wake.
-  [[nodiscard]] WaitOutcome sleep(std::int64_t deadline_ns, const std::atomic<bool>& ends) noexcept;
-  void end() noexcept;
+  [[nodiscard]] WaitOutcome sleep(std::int64_t deadline_ns, const std::atomic<bool>& ends);
+  void end();
 
  private:
   Domain& domain_;
   Index group_ = kNone;
+};
+
+// For a wait that lasts: what if it can never end, because damage lost the task, the wake-up or a list? Looks after two seconds, and then
+// ever more rarely; never for more than a hundredth of the time.
+class WaitAudit {
+ public:
+  // Between two parts of a wait, without the GIL. Throws Damage when the domain is damaged.
+  void look(Domain& domain);
+
+ private:
+  static constexpr std::uint64_t kFirstNs = 2'000'000'000;
+  static constexpr std::uint64_t kLongestNs = 60'000'000'000;
+  static constexpr std::uint64_t kShare = 100;
+  std::uint64_t pause_ns_ = kFirstNs;
+  std::uint64_t next_ns_ = platform::monotonic_ns() + kFirstNs;
+  const char* suspected_ = nullptr;
 };
 
 enum class SpinFor { kResult, kLease };
@@ -38,7 +53,7 @@ enum class SpinFor { kResult, kLease };
 // Spins for up to `limit_ns` while `done()` is false and the machine has a processor to spare. An idle worker leaves one for whoever will
 // give it work, spinning for a result or computing, and gives way to tasks that run; so who waits for a result does not count it.
 template <class Done>
-bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns, SpinFor what, Done done) noexcept {
+bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns, SpinFor what, Done done) {
   scheduler::SchedulerHeader& shared = domain.header().scheduler;
   const bool for_lease = what == SpinFor::kLease;
   const auto busy = [&] {
@@ -65,6 +80,6 @@ bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns
 
 // An idle worker's sleep: until a lease is written, the deadline, or a signal.
 [[nodiscard]] WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns,
-                                         std::int64_t deadline_ns) noexcept;
+                                         std::int64_t deadline_ns);
 
 }  // namespace miniray::runtime

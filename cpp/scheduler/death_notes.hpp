@@ -28,7 +28,7 @@ struct DeathNotes {
   DeathNote notes[kNoteCount];
 
   // Keeps a text, cut to kNoteBytes; its number.
-  std::uint64_t write(shm::Transaction& transaction, std::string_view text) noexcept {
+  std::uint64_t write(shm::Transaction& transaction, std::string_view text) {
     const std::uint64_t number = last.get() + 1;
     DeathNote& note = notes[number % kNoteCount];
     transaction.set(last, number);
@@ -41,7 +41,7 @@ struct DeathNotes {
   }
 
   // Copies a text; how many bytes, 0 when newer ones have taken its place.
-  [[nodiscard]] std::size_t read(std::uint64_t number, char (&text)[kNoteBytes]) const noexcept {
+  [[nodiscard]] std::size_t read(std::uint64_t number, char (&text)[kNoteBytes]) const {
     const DeathNote& note = notes[number % kNoteCount];
     if (number == 0 || note.number.get() != number || note.text_bytes > kNoteBytes) return 0;
     std::memcpy(text, note.text, note.text_bytes);

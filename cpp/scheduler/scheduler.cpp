@@ -18,7 +18,7 @@ constexpr std::uint32_t kRoom = 2048;  // journal entries that the end of a task
 
 // --- set-up --------------------------------------------------------------------------------------------------------
 
-std::uint32_t Scheduler::find_resource(const char* name, bool add) noexcept {
+std::uint32_t Scheduler::find_resource(const char* name, bool add) {
   for (std::uint32_t index = 0; index < kResourceCapacity; ++index) {
     Resource& found = resource(index);
     if (found.name[0] == '\0') {
@@ -31,8 +31,8 @@ std::uint32_t Scheduler::find_resource(const char* name, bool add) noexcept {
   return kResourceCapacity;
 }
 
-Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count) noexcept {
-  const std::uint32_t used = header_->resources.shape_count.get();
+Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count) {
+  const std::uint32_t used = shape_count();
   for (Index index = 1; index < used; ++index) {
     const Shape& known = shape(index);
     if (known.demand_count.get() != count) continue;
@@ -50,45 +50,49 @@ Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std
   return used;
 }
 
-bool Scheduler::shape_can_ever_run(Index index) const noexcept {
+bool Scheduler::shape_can_ever_run(Index index) const {
   const Shape& wanted = shape(index);
-  for (std::uint32_t i = 0; i < wanted.demand_count.get(); ++i) {
+  for (std::uint32_t i = 0; i < demand_count(wanted); ++i) {
     if (resource(wanted.demands[i].resource).total.get() < wanted.demands[i].amount) return false;
   }
   return true;
 }
 
-bool Scheduler::fits(const Shape& wanted) const noexcept {
-  for (std::uint32_t i = 0; i < wanted.demand_count.get(); ++i) {
+bool Scheduler::fits(const Shape& wanted) const {
+  const std::uint32_t count = demand_count(wanted);
+  for (std::uint32_t i = 0; i < count; ++i) {
     const Demand& demand = wanted.demands[i];
     if (demand.amount > 0 && resource(demand.resource).available.get() < demand.amount) return false;
   }
   return true;
 }
 
-void Scheduler::charge(Transaction& transaction, Index index, std::int64_t sign, bool cpu_only) noexcept {
+void Scheduler::charge(Transaction& transaction, Index index, std::int64_t sign, bool cpu_only) {
   const Shape& wanted = shape(index);
-  for (std::uint32_t i = 0; i < wanted.demand_count.get(); ++i) {
-    const Demand& demand = wanted.demands[i];
+  const std::uint32_t count = demand_count(wanted);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const Demand demand = wanted.demands[i];
     if (cpu_only && demand.resource != kCpu) continue;
+    MINIRAY_SOUND(demand.amount >= 0, "scheduler: a demand that cannot be");
     transaction.add(resource(demand.resource).available, sign * demand.amount);
   }
 }
 
 // --- queues --------------------------------------------------------------------------------------------------------
 
-void Scheduler::queue_push(Transaction& transaction, Index task, bool first) noexcept {
-  Shape& queue = shape(tasks[task].shape.get());
+void Scheduler::queue_push(Transaction& transaction, Index task, bool first) {
+  TaskEntry& entry = tasks[task];
+  Shape& queue = shape(entry.shape.get());
   const Index head = queue.head.get();
   if (head == kNone) {
-    transaction.set(tasks[task].next, kNone);
+    transaction.set(entry.next, kNone);
     transaction.set(queue.head, task);
     transaction.set(queue.tail, task);
   } else if (first) {
-    transaction.set(tasks[task].next, head);
+    transaction.set(entry.next, head);
     transaction.set(queue.head, task);
   } else {
-    transaction.set(tasks[task].next, kNone);
+    transaction.set(entry.next, kNone);
     transaction.set(tasks[queue.tail.get()].next, task);
     transaction.set(queue.tail, task);
   }
@@ -96,9 +100,13 @@ void Scheduler::queue_push(Transaction& transaction, Index task, bool first) noe
   transaction.add(header_->resources.queued_count, 1);
 }
 
-void Scheduler::queue_pop(Transaction& transaction, Index index) noexcept {
+void Scheduler::queue_pop(Transaction& transaction, Index index) {
   Shape& queue = shape(index);
-  const Index next = tasks[queue.head.get()].next.get();
+  const TaskEntry& first = tasks[queue.head.get()];
+  MINIRAY_SOUND(first.state.get() == as_word(TaskState::kQueued) && first.shape.get() == index,
+                "scheduler: a task in a queue is not queued there");
+  const Index next = first.next.get();
+  MINIRAY_SOUND((next == kNone) == (queue.queued_count.get() == 1), "scheduler: a queue's count is wrong");
   transaction.set(queue.head, next);
   if (next == kNone) transaction.set(queue.tail, kNone);
   transaction.add(queue.queued_count, kMinusOne);
@@ -106,9 +114,9 @@ void Scheduler::queue_pop(Transaction& transaction, Index index) noexcept {
 }
 
 // The shape whose oldest queued task came first, among those that fit now.
-Index Scheduler::best_shape() const noexcept {
+Index Scheduler::best_shape() const {
   if (header_->resources.queued_count.get() == 0) return kNone;
-  const std::uint32_t used = header_->resources.shape_count.get();
+  const std::uint32_t used = shape_count();
   Index best = kNone;
   std::uint64_t best_sequence = ~0ULL;
   for (Index index = 1; index < used; ++index) {
@@ -121,8 +129,9 @@ Index Scheduler::best_shape() const noexcept {
   return best;
 }
 
-void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes) noexcept {
+void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
+  MINIRAY_SOUND(entry.state.get() == as_word(TaskState::kWaiting), "scheduler: a task becomes ready that does not wait");
   const Index index = entry.shape.get();
   if (index == kNone) {  // low-level module
     transaction.set(entry.state, as_word(TaskState::kQueued));
@@ -145,7 +154,7 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
   queue_push(transaction, task, first);
 }
 
-void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) noexcept {
+void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) {
   while (transaction.room() > 128) {
     const Index index = best_shape();
     if (index == kNone) return;
@@ -162,21 +171,24 @@ void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) noexcept {
   }
 }
 
-std::uint32_t Scheduler::workers_needed() const noexcept {
+std::uint32_t Scheduler::workers_needed() const {
   std::int64_t left[kResourceCapacity];
   for (std::uint32_t i = 0; i < kResourceCapacity; ++i) left[i] = resource(i).available.get();
   std::uint64_t needed = 0;
-  for (Index index = 1; index < header_->resources.shape_count.get(); ++index) {
+  const std::uint32_t used = shape_count();
+  for (Index index = 1; index < used; ++index) {
     const Shape& queue = shape(index);
+    const std::uint32_t count = demand_count(queue);
     std::int64_t runnable = queue.queued_count.get();
-    for (std::uint32_t i = 0; i < queue.demand_count.get() && runnable > 0; ++i) {
+    MINIRAY_SOUND(runnable <= tasks.capacity(), "scheduler: a queue's count is wrong");
+    for (std::uint32_t i = 0; i < count; ++i) {
       const Demand& demand = queue.demands[i];
-      if (demand.amount <= 0) continue;
+      MINIRAY_SOUND(demand.amount >= 0 && demand.resource < kResourceCapacity, "scheduler: a demand that cannot be");
+      if (demand.amount == 0) continue;
       const std::int64_t room = left[demand.resource] < 0 ? 0 : left[demand.resource] / demand.amount;
       if (room < runnable) runnable = room;
     }
-    for (std::uint32_t i = 0; i < queue.demand_count.get(); ++i)
-      left[queue.demands[i].resource] -= runnable * queue.demands[i].amount;
+    for (std::uint32_t i = 0; i < count; ++i) left[queue.demands[i].resource] -= runnable * queue.demands[i].amount;
     needed += static_cast<std::uint64_t>(runnable);
   }
   const std::uint32_t idle = header_->idle_count.get();
@@ -185,7 +197,7 @@ std::uint32_t Scheduler::workers_needed() const noexcept {
 
 // --- calls ---------------------------------------------------------------------------------------------------------
 
-void Scheduler::submit(Transaction& transaction, Index task, Wakes& wakes) noexcept {
+void Scheduler::submit(Transaction& transaction, Index task, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
   const std::uint64_t sequence = header_->next_sequence.get() + 1;
   transaction.set(header_->next_sequence, sequence);
@@ -193,14 +205,15 @@ void Scheduler::submit(Transaction& transaction, Index task, Wakes& wakes) noexc
   dependency_met(transaction, task, wakes);  // the guard
 }
 
-void Scheduler::dependency_met(Transaction& transaction, Index task, Wakes& wakes) noexcept {
+void Scheduler::dependency_met(Transaction& transaction, Index task, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
+  MINIRAY_SOUND(entry.dependencies.get() != 0, "scheduler: a task waits for less than nothing");
   const std::uint32_t left = entry.dependencies.get() - 1;
   transaction.set(entry.dependencies, left);
   if (left == 0) make_ready(transaction, task, false, wakes);
 }
 
-void Scheduler::seal(Transaction& transaction, Index object, ObjectState state, Wakes& wakes) noexcept {
+void Scheduler::seal(Transaction& transaction, Index object, ObjectState state, Wakes& wakes) {
   ObjectEntry& entry = (*objects_)[object];
   const Index producer = entry.producer.get();
   // T4: whoever runs the task again, or fails it, must not make a result that others may have read and dropped already.
@@ -213,7 +226,7 @@ void Scheduler::seal(Transaction& transaction, Index object, ObjectState state, 
   finish_notifications(transaction, wakes);
 }
 
-void Scheduler::finish_notifications(Transaction& transaction, Wakes& wakes) noexcept {
+void Scheduler::finish_notifications(Transaction& transaction, Wakes& wakes) {
   const Index object = header_->notifying.get();
   if (object == kNone) return;
   ObjectEntry& entry = (*objects_)[object];
@@ -221,6 +234,7 @@ void Scheduler::finish_notifications(Transaction& transaction, Wakes& wakes) noe
   for (Index node = entry.waiters.get(); node != kNone; node = entry.waiters.get()) {
     if (transaction.room() < 256) transaction.commit();
     WaitNode& found = waits_->nodes[node];
+    MINIRAY_SOUND(found.object.get() == object, "waits: a list of waiters leads to those of another object");
     const Index next = found.next.get();
     transaction.set(entry.waiters, next);
     if (next != kNone) transaction.set(waits_->nodes[next].previous, kNone);
@@ -243,17 +257,20 @@ void Scheduler::finish_notifications(Transaction& transaction, Wakes& wakes) noe
   transaction.set(header_->notifying, kNone);
 }
 
-Index Scheduler::pop_low_level(Transaction& transaction) noexcept {
+Index Scheduler::pop_low_level(Transaction& transaction) {
   const Index task = shape(0).head.get();
+  MINIRAY_SOUND((task == kNone) == (shape(0).queued_count.get() == 0), "scheduler: a queue's count is wrong");
   if (task != kNone) queue_pop(transaction, 0);
   return task;
 }
 
-void Scheduler::end_task(Transaction& transaction, Index task) noexcept {
+void Scheduler::end_task(Transaction& transaction, Index task) {
   TaskEntry& entry = tasks[task];
+  MINIRAY_SOUND(!entry.is_free(), "scheduler: a task ends twice");
   if (entry.function.get() != kNone) objects_->drop_reference(transaction, entry.function.get());
   if (entry.arguments.get() != kNone) objects_->drop_reference(transaction, entry.arguments.get());
   const std::uint32_t references = entry.inline_references.get();
+  MINIRAY_SOUND(8ULL * references <= kInlineArgumentBytes, "tasks: more references than a row has room for");
   const auto* pairs = reinterpret_cast<const std::uint32_t*>(entry.inline_bytes);
   for (std::uint32_t i = 0; i < references; ++i) objects_->drop_reference(transaction, pairs[2 * i]);
   transaction.set(entry.state, as_word(TaskState::kFree));
@@ -262,7 +279,7 @@ void Scheduler::end_task(Transaction& transaction, Index task) noexcept {
 
 // --- workers -------------------------------------------------------------------------------------------------------
 
-void Scheduler::idle_push(Transaction& transaction, Index worker) noexcept {
+void Scheduler::idle_push(Transaction& transaction, Index worker) {
   ProcessEntry& entry = (*processes_)[worker];
   const Index head = header_->idle_head.get();
   transaction.set(entry.idle_next, head);
@@ -273,21 +290,25 @@ void Scheduler::idle_push(Transaction& transaction, Index worker) noexcept {
   transaction.set(entry.worker_state, as_word(WorkerState::kIdle));
 }
 
-void Scheduler::idle_remove(Transaction& transaction, Index worker) noexcept {
+void Scheduler::idle_remove(Transaction& transaction, Index worker) {
   ProcessEntry& entry = (*processes_)[worker];
   const Index next = entry.idle_next.get();
   const Index previous = entry.idle_previous.get();
+  Cell<Index>& from_previous = previous != kNone ? (*processes_)[previous].idle_next : header_->idle_head;
+  MINIRAY_SOUND(entry.worker_state.get() == as_word(WorkerState::kIdle) && from_previous.get() == worker,
+                "scheduler: the list of idle workers is torn");
   if (next != kNone) transaction.set((*processes_)[next].idle_previous, previous);
-  transaction.set(previous != kNone ? (*processes_)[previous].idle_next : header_->idle_head, next);
+  transaction.set(from_previous, next);
   transaction.add(header_->idle_count, kMinusOne);
 }
 
-void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept {
+void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
   ProcessEntry& holder = (*processes_)[worker];
   charge(transaction, entry.shape.get(), -1, false);
   transaction.set(entry.state, as_word(TaskState::kLeased));
-  transaction.set(entry.worker, ProcessId{worker, processes_->identity(worker).generation}.packed());
+  transaction.set(entry.worker,
+                  ProcessId{worker, process::Identity::unpack(holder.identity.load_acquire()).generation}.packed());
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
   transaction.set(holder.lease, task);
@@ -297,9 +318,15 @@ void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes&
   }
 }
 
-void Scheduler::drop_lease(Transaction& transaction, Index worker) noexcept {
+TaskEntry& Scheduler::leased_task(Index task) const {
+  TaskEntry& entry = tasks[task];
+  MINIRAY_SOUND(entry.state.get() == as_word(TaskState::kLeased), "scheduler: a worker's task is not leased");
+  return entry;
+}
+
+void Scheduler::drop_lease(Transaction& transaction, Index worker) {
   ProcessEntry& holder = (*processes_)[worker];
-  const Index index = tasks[holder.lease.get()].shape.get();
+  const Index index = leased_task(holder.lease.get()).shape.get();
   if (holder.worker_state.get() == as_word(WorkerState::kBlocked)) {
     charge(transaction, index, -1, true);  // takes the CPU back, to return it with the rest
     transaction.set(holder.blocked_depth, 0);
@@ -310,7 +337,7 @@ void Scheduler::drop_lease(Transaction& transaction, Index worker) noexcept {
   transaction.set(holder.lease, kNone);
 }
 
-void Scheduler::add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
+void Scheduler::add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes) {
   ProcessEntry& entry = (*processes_)[worker.slot];
   transaction.set(entry.lease, kNone);
   transaction.set(entry.blocked_depth, 0);
@@ -319,10 +346,10 @@ void Scheduler::add_worker(Transaction& transaction, ProcessId worker, Wakes& wa
   dispatch(transaction, wakes);
 }
 
-void Scheduler::finish_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
+void Scheduler::finish_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) {
   ProcessEntry& holder = (*processes_)[worker.slot];
   const Index task = holder.lease.get();
-  const Index shape_index = tasks[task].shape.get();
+  const Index shape_index = leased_task(task).shape.get();
   transaction.add(header_->finished_count, 1);
   // The common case: the queue's next task asks for the same, so the worker and its share pass straight on.
   const std::uint32_t queued = header_->resources.queued_count.get();
@@ -343,9 +370,9 @@ void Scheduler::finish_lease(Transaction& transaction, ProcessId worker, Wakes& 
   if (queued != 0) dispatch(transaction, wakes);
 }
 
-void Scheduler::repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
+void Scheduler::repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) {
   const Index task = (*processes_)[worker.slot].lease.get();
-  TaskEntry& entry = tasks[task];
+  TaskEntry& entry = leased_task(task);
   discard_half_made_results(transaction, task);
   if (transaction.room() < kRoom) transaction.commit();
   if (entry.retries_left.get() != kRetryForever) transaction.add(entry.retries_left, kMinusOne);
@@ -358,7 +385,7 @@ void Scheduler::repeat_lease(Transaction& transaction, ProcessId worker, Wakes& 
   dispatch(transaction, wakes);
 }
 
-void Scheduler::begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept {
+void Scheduler::begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes) {
   ProcessEntry& holder = (*processes_)[worker.slot];
   if (holder.lease.get() == kNone) return;
   transaction.add(holder.blocked_depth, 1);
@@ -369,7 +396,7 @@ void Scheduler::begin_blocked(Transaction& transaction, ProcessId worker, Wakes&
   dispatch(transaction, wakes);
 }
 
-void Scheduler::end_blocked(Transaction& transaction, ProcessId worker) noexcept {
+void Scheduler::end_blocked(Transaction& transaction, ProcessId worker) {
   ProcessEntry& holder = (*processes_)[worker.slot];
   if (holder.blocked_depth.get() == 0) return;
   transaction.add(holder.blocked_depth, kMinusOne);
@@ -379,7 +406,7 @@ void Scheduler::end_blocked(Transaction& transaction, ProcessId worker) noexcept
   charge(transaction, tasks[holder.lease.get()].shape.get(), -1, true);
 }
 
-void Scheduler::return_lease(Transaction& transaction, ProcessId worker) noexcept {
+void Scheduler::return_lease(Transaction& transaction, ProcessId worker) {
   const Index task = (*processes_)[worker.slot].lease.get();
   drop_lease(transaction, worker.slot);
   transaction.set(tasks[task].state, as_word(TaskState::kQueued));
@@ -388,7 +415,7 @@ void Scheduler::return_lease(Transaction& transaction, ProcessId worker) noexcep
   idle_push(transaction, worker.slot);
 }
 
-bool Scheduler::retire(Transaction& transaction, ProcessId worker) noexcept {
+bool Scheduler::retire(Transaction& transaction, ProcessId worker) {
   ProcessEntry& entry = (*processes_)[worker.slot];
   if (entry.worker_state.get() != as_word(WorkerState::kIdle)) return false;
   idle_remove(transaction, worker.slot);

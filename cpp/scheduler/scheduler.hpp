@@ -79,9 +79,9 @@ inline constexpr std::uint8_t kFunctionFormat = 4;
 class Scheduler {
  public:
   Scheduler() = default;
-  Scheduler(std::byte* region, SchedulerHeader* header, ObjectTable* objects, WaitTable* waits,
+  Scheduler(std::byte* region, SchedulerHeader* header, const SchedulerHeader& layout, ObjectTable* objects, WaitTable* waits,
             process::ProcessTable* processes, platform::Descriptor file, std::uint64_t file_offset) noexcept
-      : tasks(region, &header->tasks, file, file_offset, &header->trim_wanted),
+      : tasks(region, &header->tasks, layout.tasks, file, file_offset, &header->trim_wanted),
         header_(header),
         objects_(objects),
         waits_(waits),
@@ -89,75 +89,97 @@ class Scheduler {
 
   shm::SlotTable<TaskEntry> tasks;
 
-  [[nodiscard]] SchedulerHeader& header() const noexcept { return *header_; }
-  [[nodiscard]] Resource& resource(std::uint32_t index) const noexcept { return header_->resources.resources[index]; }
-  [[nodiscard]] Shape& shape(Index index) const noexcept { return header_->resources.shapes[index]; }
+  [[nodiscard]] SchedulerHeader& header() const { return *header_; }
+  [[nodiscard]] Resource& resource(std::uint32_t index) const {
+    MINIRAY_SOUND(index < kResourceCapacity, "scheduler: a number of a resource that is not there");
+    return header_->resources.resources[index];
+  }
+  [[nodiscard]] Shape& shape(Index index) const {
+    MINIRAY_SOUND(index < kShapeCapacity, "scheduler: a number of a demand that is not there");
+    return header_->resources.shapes[index];
+  }
+  [[nodiscard]] std::uint32_t shape_count() const {
+    const std::uint32_t count = header_->resources.shape_count.get();
+    MINIRAY_SOUND(count <= kShapeCapacity, "scheduler: more demands than there is room for");
+    return count;
+  }
+  [[nodiscard]] static std::uint32_t demand_count(const Shape& shape) {
+    const std::uint32_t count = shape.demand_count.get();
+    MINIRAY_SOUND(count <= kShapeDemands, "scheduler: a demand for more resources than there is room for");
+    return count;
+  }
 
   // --- set-up -------------------------------------------------------------------------------------------------------
   // Index of a resource by name; adds it with total 0 when unknown. kResourceCapacity when there is no room.
-  [[nodiscard]] std::uint32_t find_resource(const char* name, bool add) noexcept;
+  [[nodiscard]] std::uint32_t find_resource(const char* name, bool add);
   [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands,
-                                 std::uint32_t count) noexcept;  // kNone: no room
-  [[nodiscard]] bool shape_can_ever_run(Index shape) const noexcept;
+                                 std::uint32_t count);  // kNone: no room
+  [[nodiscard]] bool shape_can_ever_run(Index shape) const;
 
   // --- calls --------------------------------------------------------------------------------------------------------
   // The row is filled; dependencies counts the nodes added plus one guard. Drops the guard.
-  void submit(Transaction& transaction, Index task, Wakes& wakes) noexcept;
-  void dependency_met(Transaction& transaction, Index task, Wakes& wakes) noexcept;
+  void submit(Transaction& transaction, Index task, Wakes& wakes);
+  void dependency_met(Transaction& transaction, Index task, Wakes& wakes);
   // Seals and tells waiters and dependents.
-  void seal(Transaction& transaction, Index object, store::ObjectState state, Wakes& wakes) noexcept;
-  void finish_notifications(Transaction& transaction, Wakes& wakes) noexcept;
+  void seal(Transaction& transaction, Index object, store::ObjectState state, Wakes& wakes);
+  void finish_notifications(Transaction& transaction, Wakes& wakes);
   // Takes the oldest task of the low-level queue (shape 0) away; kNone when empty. The caller reads and then ends it.
-  [[nodiscard]] Index pop_low_level(Transaction& transaction) noexcept;
+  [[nodiscard]] Index pop_low_level(Transaction& transaction);
   // Drops what the task holds and frees its row.
-  void end_task(Transaction& transaction, Index task) noexcept;
+  void end_task(Transaction& transaction, Index task);
 
   // --- workers ------------------------------------------------------------------------------------------------------
-  void add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;  // becomes idle, or takes a task
+  void add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes);  // becomes idle, or takes a task
   void finish_lease(Transaction& transaction, ProcessId worker,
-                    Wakes& wakes) noexcept;  // results are sealed; next task or idle
-  void repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;   // the call is to be tried again
-  void begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes) noexcept;  // inside get or wait: CPU given back
-  void end_blocked(Transaction& transaction, ProcessId worker) noexcept;
+                    Wakes& wakes);                                               // results are sealed; next task or idle
+  void repeat_lease(Transaction& transaction, ProcessId worker, Wakes& wakes);   // the call is to be tried again
+  void begin_blocked(Transaction& transaction, ProcessId worker, Wakes& wakes);  // inside get or wait: CPU given back
+  void end_blocked(Transaction& transaction, ProcessId worker);
   void return_lease(Transaction& transaction,
-                    ProcessId worker) noexcept;  // not begun: back to the front of its queue; worker idle
-  [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker) noexcept;  // idle worker leaves; false: it has a lease
-  void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept;
+                    ProcessId worker);  // not begun: back to the front of its queue; worker idle
+  [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker);  // idle worker leaves; false: it has a lease
+  void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes);
   // Fails the oldest task that fits now when no worker is idle or runs, so that only a new one could take it; none that came after
   // `last_sequence`. True: one was failed.
-  [[nodiscard]] bool fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
-                                        Wakes& wakes) noexcept;
+  [[nodiscard]] bool fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence, Wakes& wakes);
   // Whether no worker holds a lease; the next one rings the supervisor then.
-  [[nodiscard]] bool let_memory_watch_sleep(Transaction& transaction) noexcept;
+  [[nodiscard]] bool let_memory_watch_sleep(Transaction& transaction);
   // Whether a task ended for memory would be tried again.
-  [[nodiscard]] bool may_repeat_for_memory(const TaskEntry& task) const noexcept {
+  [[nodiscard]] bool may_repeat_for_memory(const TaskEntry& task) const {
     return (task.flags.get() & kRetriable) != 0 && task.memory_ends() < header_->memory_retries.get();
   }
   // Name of a task, out of its function; cut to the room there is.
-  [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const noexcept;
-  [[nodiscard]] std::uint32_t workers_needed() const noexcept;  // under the lock: queued tasks that fit and have no idle worker
-  [[nodiscard]] std::uint32_t queued_count() const noexcept { return header_->resources.queued_count.get(); }
-  void dispatch(Transaction& transaction, Wakes& wakes) noexcept;
+  [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const;
+  [[nodiscard]] std::uint32_t workers_needed() const;  // under the lock: queued tasks that fit and have no idle worker
+  [[nodiscard]] std::uint32_t queued_count() const { return header_->resources.queued_count.get(); }
+  void dispatch(Transaction& transaction, Wakes& wakes);
 
-  [[nodiscard]] const char* validate() const noexcept;
+  [[nodiscard]] const char* validate() const;
   // Adds what tasks hold to counts[object], for ObjectTable::validate.
-  void count_references(std::uint32_t* counts) const noexcept;
+  void count_references(std::uint32_t* counts) const;
+
+  // Bounds a walk through a task's results.
+  [[nodiscard]] debug::WalkLimit result_limit() const noexcept {
+    return {objects_->slots.capacity(), "tasks: the chain of a task's results has a cycle"};
+  }
 
  private:
-  void make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes) noexcept;
-  void queue_push(Transaction& transaction, Index task, bool first) noexcept;
-  void queue_pop(Transaction& transaction, Index shape) noexcept;
-  [[nodiscard]] bool fits(const Shape& shape) const noexcept;
-  void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only) noexcept;
-  [[nodiscard]] Index best_shape() const noexcept;
-  void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) noexcept;
-  [[nodiscard]] bool may_repeat_after_death(Index task, DeathCause cause) const noexcept;
-  void take_retry(Transaction& transaction, Index task, DeathCause cause) noexcept;
-  void idle_push(Transaction& transaction, Index worker) noexcept;
-  void idle_remove(Transaction& transaction, Index worker) noexcept;
-  void drop_lease(Transaction& transaction, Index worker) noexcept;
-  void fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept;
-  void discard_half_made_results(Transaction& transaction, Index task) noexcept;
+  [[nodiscard]] const char* validate_waiting() const;
+  [[nodiscard]] TaskEntry& leased_task(Index task) const;
+  void make_ready(Transaction& transaction, Index task, bool first, Wakes& wakes);
+  void queue_push(Transaction& transaction, Index task, bool first);
+  void queue_pop(Transaction& transaction, Index shape);
+  [[nodiscard]] bool fits(const Shape& shape) const;
+  void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only);
+  [[nodiscard]] Index best_shape() const;
+  void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes);
+  [[nodiscard]] bool may_repeat_after_death(Index task, DeathCause cause) const;
+  void take_retry(Transaction& transaction, Index task, DeathCause cause);
+  void idle_push(Transaction& transaction, Index worker);
+  void idle_remove(Transaction& transaction, Index worker);
+  void drop_lease(Transaction& transaction, Index worker);
+  void fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes);
+  void discard_half_made_results(Transaction& transaction, Index task);
 
   SchedulerHeader* header_ = nullptr;
   ObjectTable* objects_ = nullptr;

@@ -23,25 +23,30 @@ constexpr std::uint32_t kRoom = 2048;
 
 // --- recovery ------------------------------------------------------------------------------------------------------
 
-void Scheduler::discard_half_made_results(Transaction& transaction, Index task) noexcept {
+void Scheduler::discard_half_made_results(Transaction& transaction, Index task) {
   // Memory given to results that were never sealed, and references counted in them. May take several sections, and be done twice:
   // callers change nothing else before it.
+  debug::WalkLimit limit = result_limit();
   for (Index object = tasks[task].first_result.get(); object != kNone; object = (*objects_)[object].next_result.get()) {
+    limit.step();
     if (transaction.room() < 512) transaction.commit();
     objects_->discard_payload(transaction, object);
   }
 }
 
-void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) noexcept {
+void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
   CrashRecord record{kCrashFormat, end.cause, {}, end.pid, end.status, entry.attempt.get() + 1, 0, end.note};
   char name[96] = {};
   record.name_bytes = static_cast<std::uint32_t>(copy_name(task, name, sizeof(name)));
   discard_half_made_results(transaction, task);
   Index object = entry.first_result.get();
+  debug::WalkLimit limit = result_limit();
   while (object != kNone) {
+    limit.step();
     if (transaction.room() < 1024) transaction.commit();
     ObjectEntry& result = (*objects_)[object];
+    MINIRAY_SOUND(result.current_state() == ObjectState::kPending, "tasks: a result that is to be made is there already");
     const Index next = result.next_result.get();
     const std::uint64_t wanted = (sizeof(record) + record.name_bytes + 7) & ~7ULL;
     CrashRecord mine = record;
@@ -60,25 +65,27 @@ void Scheduler::fail_with_crash(Transaction& transaction, Index task, ProcessEnd
   }
 }
 
-std::size_t Scheduler::copy_name(Index task, char* name, std::size_t room) const noexcept {
+std::size_t Scheduler::copy_name(Index task, char* name, std::size_t room) const {
   const Index object = tasks[task].function.get();
   if (object == kNone) return 0;
   const store::PayloadView function = objects_->view(object);
   std::uint32_t length = 0;
+  if (function.size_bytes < 8) return 0;
   std::memcpy(&length, function.data + 4, sizeof(length));
+  MINIRAY_SOUND(length <= function.size_bytes - 8, "objects: a function's name is longer than the function");
   const std::size_t copied = length < room ? length : room;
   std::memcpy(name, function.data + 8, copied);
   return copied;
 }
 
 // Whether the task has a retry left for that cause.
-bool Scheduler::may_repeat_after_death(Index task, DeathCause cause) const noexcept {
+bool Scheduler::may_repeat_after_death(Index task, DeathCause cause) const {
   const TaskEntry& entry = tasks[task];
   if (cause == DeathCause::kMemoryForGood) return false;
   return cause == DeathCause::kMemory ? may_repeat_for_memory(entry) : entry.retries_left.get() != 0;
 }
 
-void Scheduler::take_retry(Transaction& transaction, Index task, DeathCause cause) noexcept {
+void Scheduler::take_retry(Transaction& transaction, Index task, DeathCause cause) {
   TaskEntry& entry = tasks[task];
   if (cause == DeathCause::kMemory) {
     if (header_->memory_retries.get() != kRetryForever) transaction.add(entry.flags, kMemoryEnd);
@@ -87,8 +94,7 @@ void Scheduler::take_retry(Transaction& transaction, Index task, DeathCause caus
   }
 }
 
-bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence,
-                                   Wakes& wakes) noexcept {
+bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence, Wakes& wakes) {
   finish_notifications(transaction, wakes);
   if (header_->idle_count.get() != 0 || header_->running_count.get() != 0) return false;
   const Index index = best_shape();
@@ -101,20 +107,20 @@ bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std
   return true;
 }
 
-bool Scheduler::let_memory_watch_sleep(Transaction& transaction) noexcept {
+bool Scheduler::let_memory_watch_sleep(Transaction& transaction) {
   if (header_->idle_count.get() != header_->worker_count.get()) return false;
   transaction.set(header_->memory_watch_sleeps, 1);
   return true;
 }
 
-void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) noexcept {
+void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes) {
   finish_notifications(transaction, wakes);
   ProcessEntry& entry = (*processes_)[worker.slot];
   const auto state = static_cast<WorkerState>(entry.worker_state.get());
   if (state == WorkerState::kNoWorker) return;
   if (state == WorkerState::kIdle) idle_remove(transaction, worker.slot);
   if (const Index task = entry.lease.get(); task != kNone) {
-    TaskEntry& lost = tasks[task];
+    TaskEntry& lost = leased_task(task);
     // Results may need several sections: the lease stays until they are dealt with, so that a rescuer who dies is followed by the next.
     const bool is_made = lost.first_result.get() == kNone && lost.result_count.get() != 0;
     const bool tries_again = !is_made && may_repeat_after_death(task, end.cause);
@@ -143,12 +149,17 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
 
 // --- truth and derived ---------------------------------------------------------------------------------------------
 
-const char* Scheduler::validate() const noexcept {
+const char* Scheduler::validate() const {
   if (const char* fault = tasks.validate(); fault != nullptr) return fault;
   std::uint32_t queued = 0;
-  tasks.for_each_used([&](Index task) { queued += tasks[task].state.get() == as_word(TaskState::kQueued) ? 1U : 0U; });
+  std::uint32_t leased = 0;
+  tasks.for_each_used([&](Index task) {
+    queued += tasks[task].state.get() == as_word(TaskState::kQueued) ? 1U : 0U;
+    leased += tasks[task].state.get() == as_word(TaskState::kLeased) ? 1U : 0U;
+  });
   std::uint32_t listed = 0;
-  for (Index index = 0; index < header_->resources.shape_count.get(); ++index) {
+  const std::uint32_t used = shape_count();
+  for (Index index = 0; index < used; ++index) {
     const Shape& queue = shape(index);
     std::uint32_t count = 0;
     Index last = kNone;
@@ -162,8 +173,8 @@ const char* Scheduler::validate() const noexcept {
     listed += count;
   }
   if (listed != queued || listed != header_->resources.queued_count.get()) return "scheduler: a queued task is in no queue";
-  std::int64_t available[kResourceCapacity];
-  for (std::uint32_t i = 0; i < kResourceCapacity; ++i) available[i] = resource(i).total.get();
+  std::uint64_t available[kResourceCapacity];  // wraps, whatever is found
+  for (std::uint32_t i = 0; i < kResourceCapacity; ++i) available[i] = static_cast<std::uint64_t>(resource(i).total.get());
   std::uint32_t idle = 0;
   std::uint32_t running = 0;
   std::uint32_t workers = 0;
@@ -175,16 +186,22 @@ const char* Scheduler::validate() const noexcept {
     if (state == WorkerState::kRunning) ++running;
     if (state != WorkerState::kRunning && state != WorkerState::kBlocked) continue;
     const Index task = entry.lease.get();
-    if (!tasks.is_valid_index(task) || tasks[task].state.get() != as_word(TaskState::kLeased))
+    if (!tasks.is_valid_index(task) || tasks[task].state.get() != as_word(TaskState::kLeased) ||
+        ProcessId::unpack(tasks[task].worker.get()).slot != slot)
       return "scheduler: a lease without its task";
+    --leased;
     const Shape& held = shape(tasks[task].shape.get());
-    for (std::uint32_t i = 0; i < held.demand_count.get(); ++i) {
-      if (state == WorkerState::kBlocked && held.demands[i].resource == kCpu) continue;
-      available[held.demands[i].resource] -= held.demands[i].amount;
+    for (std::uint32_t i = 0; i < demand_count(held); ++i) {
+      const Demand demand = held.demands[i];
+      if (state == WorkerState::kBlocked && demand.resource == kCpu) continue;
+      if (demand.resource >= kResourceCapacity) return "scheduler: a demand for a resource that is not there";
+      available[demand.resource] -= static_cast<std::uint64_t>(demand.amount);
     }
   }
+  if (leased != 0) return "scheduler: a leased task without its worker";
   for (std::uint32_t i = 0; i < kResourceCapacity; ++i) {
-    if (available[i] != resource(i).available.get()) return "scheduler: available resources differ from the leases";
+    if (available[i] != static_cast<std::uint64_t>(resource(i).available.get()))
+      return "scheduler: available resources differ from the leases";
   }
   if (idle != header_->idle_count.get()) return "scheduler: idle count differs from the workers";
   if (running != header_->running_count.get()) return "scheduler: running count differs from the workers";
@@ -195,16 +212,58 @@ const char* Scheduler::validate() const noexcept {
       return "scheduler: a busy worker in the idle list";
     if (++chained > idle) return "scheduler: the idle list has a cycle";
   }
-  return chained == idle ? nullptr : "scheduler: an idle worker is not in the idle list";
+  if (chained != idle) return "scheduler: an idle worker is not in the idle list";
+  return validate_waiting();
 }
 
-void Scheduler::count_references(std::uint32_t* counts) const noexcept {
+// That what somebody waits for will come: each result that is not made is in the chain of its task, each task that waits for arguments has
+// as many nodes.
+const char* Scheduler::validate_waiting() const {
+  const char* fault = nullptr;
+  std::uint64_t awaited = 0;
+  objects_->slots.for_each_used(
+      [&](Index object) { awaited += (*objects_)[object].current_state() == ObjectState::kPending ? 1 : 0; });
+  std::uint64_t dependencies = 0;
+  std::uint64_t guards = 0;
   tasks.for_each_used([&](Index task) {
     const TaskEntry& entry = tasks[task];
-    ++counts[entry.function.get()];
-    ++counts[entry.arguments.get()];  // kNone counts for nobody
+    debug::WalkLimit limit = result_limit();
+    for (Index object = entry.first_result.get(); object != kNone; object = (*objects_)[object].next_result.get()) {
+      limit.step();
+      const ObjectEntry& result = (*objects_)[object];
+      if (result.current_state() != ObjectState::kPending || result.producer.get() != task)
+        fault = "tasks: a result that is to be made is another task's, or there already";
+      --awaited;
+    }
+    if (entry.state.get() != as_word(TaskState::kWaiting)) return;
+    dependencies += entry.dependencies.get();
+    ++guards;
+  });
+  if (fault == nullptr && awaited != 0) fault = "objects: one that is to be made has no task that makes it";
+  waits_->nodes.for_each_used([&](Index node) {
+    const Index task = waits_->nodes[node].task.get();
+    if (task == kNone) return;
+    if (tasks[task].state.get() != as_word(TaskState::kWaiting)) fault = "waits: a task that is ready waits for an object";
+    --dependencies;
+  });
+  // A call that is being submitted counts one more.
+  if (fault == nullptr && dependencies > guards) fault = "tasks: one waits for more than it has nodes for";
+  return fault;
+}
+
+void Scheduler::count_references(std::uint32_t* counts) const {
+  tasks.for_each_used([&](Index task) {
+    const TaskEntry& entry = tasks[task];
+    const auto count = [&](Index object) {
+      MINIRAY_SOUND(object <= objects_->slots.capacity(), "tasks: a reference to what is not there");
+      ++counts[object];
+    };
+    count(entry.function.get());
+    count(entry.arguments.get());  // kNone counts for nobody
+    const std::uint32_t references = entry.inline_references.get();
+    MINIRAY_SOUND(8ULL * references <= kInlineArgumentBytes, "tasks: more references than a row has room for");
     const auto* pairs = reinterpret_cast<const std::uint32_t*>(entry.inline_bytes);
-    for (std::uint32_t i = 0; i < entry.inline_references.get(); ++i) ++counts[pairs[2 * i]];
+    for (std::uint32_t i = 0; i < references; ++i) count(pairs[2 * i]);
   });
 }
 

@@ -30,6 +30,7 @@ inline constexpr std::uint32_t kRetriable = 1;  // it was submitted with retries
 inline constexpr std::uint32_t kMemoryEnd = 2;
 
 struct alignas(64) TaskEntry {
+  static constexpr const char* kDamagedIndex = "tasks: a number of a row that is not there";
   Cell<std::uint32_t> state;
   Cell<Index> next_free;  // free list
   Cell<Index> next;       // ready queue

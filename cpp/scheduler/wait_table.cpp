@@ -2,7 +2,7 @@
 
 namespace miniray::scheduler {
 
-Index WaitTable::create_group(Transaction& transaction, ProcessId owner, bool fail_fast) noexcept {
+Index WaitTable::create_group(Transaction& transaction, ProcessId owner, bool fail_fast) {
   const Index group = groups.take(transaction);
   if (group == kNone) return kNone;
   WaitGroup& entry = groups[group];
@@ -13,7 +13,7 @@ Index WaitTable::create_group(Transaction& transaction, ProcessId owner, bool fa
   return group;
 }
 
-Index WaitTable::link(Transaction& transaction, ObjectTable& objects, Index object) noexcept {
+Index WaitTable::link(Transaction& transaction, ObjectTable& objects, Index object) {
   const Index node = nodes.take(transaction);
   if (node == kNone) return kNone;
   WaitNode& entry = nodes[node];
@@ -28,7 +28,7 @@ Index WaitTable::link(Transaction& transaction, ObjectTable& objects, Index obje
   return node;
 }
 
-bool WaitTable::add_to_group(Transaction& transaction, ObjectTable& objects, Index group, Index object) noexcept {
+bool WaitTable::add_to_group(Transaction& transaction, ObjectTable& objects, Index group, Index object) {
   const Index node = link(transaction, objects, object);
   if (node == kNone) return false;
   transaction.set(nodes[node].task, kNone);
@@ -38,7 +38,7 @@ bool WaitTable::add_to_group(Transaction& transaction, ObjectTable& objects, Ind
   return true;
 }
 
-bool WaitTable::add_dependency(Transaction& transaction, ObjectTable& objects, Index task, Index object) noexcept {
+bool WaitTable::add_dependency(Transaction& transaction, ObjectTable& objects, Index task, Index object) {
   const Index node = link(transaction, objects, object);
   if (node == kNone) return false;
   transaction.set(nodes[node].group, kNone);
@@ -46,16 +46,19 @@ bool WaitTable::add_dependency(Transaction& transaction, ObjectTable& objects, I
   return true;
 }
 
-bool WaitTable::end_group_step(Transaction& transaction, ObjectTable& objects, Index group) noexcept {
+bool WaitTable::end_group_step(Transaction& transaction, ObjectTable& objects, Index group) {
   WaitGroup& entry = groups[group];
   for (Index node = entry.first_node.get(); node != kNone; node = entry.first_node.get()) {
     if (transaction.room() < 64) return true;
     WaitNode& found = nodes[node];
+    MINIRAY_SOUND(found.group.get() == group, "waits: a group leads to the nodes of another");
     transaction.set(entry.first_node, found.group_next.get());
     const Index object = found.object.get();
     if (object != kNone) {
       const Index next = found.next.get();
       const Index previous = found.previous.get();
+      MINIRAY_SOUND((previous != kNone ? nodes[previous].next : objects[object].waiters).get() == node,
+                    "waits: a list of waiters is torn");
       if (next != kNone) transaction.set(nodes[next].previous, previous);
       transaction.set(previous != kNone ? nodes[previous].next : objects[object].waiters, next);
       transaction.set(found.object, kNone);
@@ -68,13 +71,17 @@ bool WaitTable::end_group_step(Transaction& transaction, ObjectTable& objects, I
   return false;
 }
 
-void WaitTable::wake_group(Index group) noexcept {
+void WaitTable::wake_group(Index group) {
   groups[group].wake.fetch_add_ordered(1);  // [W4]
   platform::wake_word(groups[group].wake.address(), 1 << 30);
 }
 
 void WaitTable::wake_all_groups() noexcept {
-  groups.for_each_used([this](Index group) { wake_group(group); });
+  groups.for_each_row_there_is([](WaitGroup& group) {
+    if (group.is_free()) return;
+    group.wake.fetch_add_ordered(1);  // [W4]
+    platform::wake_word(group.wake.address(), 1 << 30);
+  });
 }
 
 }  // namespace miniray::scheduler

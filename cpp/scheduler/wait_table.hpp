@@ -22,6 +22,7 @@ using shm::Transaction;
 using store::ObjectTable;
 
 struct WaitNode {
+  static constexpr const char* kDamagedIndex = "waits: a number of a node that is not there";
   Cell<Index> next_free;
   Cell<Index> object;  // kNone: free, or sealed already
   Cell<Index> next;    // in the object's list
@@ -35,6 +36,7 @@ struct WaitNode {
 static_assert(shm::kShareable<WaitNode> && sizeof(WaitNode) == 32);
 
 struct WaitGroup {
+  static constexpr const char* kDamagedIndex = "waits: a number of a group that is not there";
   Cell<Index> next_free;
   Cell<std::uint32_t> owner;  // ProcessId packed; 0: free
   Cell<std::uint32_t> remaining;
@@ -80,26 +82,26 @@ struct Wakes {
 class WaitTable {
  public:
   WaitTable() = default;
-  WaitTable(std::byte* region, WaitTableHeader* header, platform::Descriptor file, std::uint64_t file_offset,
-            Atomic<std::uint32_t>* trim_wanted) noexcept
-      : nodes(region, &header->nodes, file, file_offset, trim_wanted),
-        groups(region, &header->groups, file, file_offset, trim_wanted) {}
+  WaitTable(std::byte* region, WaitTableHeader* header, const WaitTableHeader& layout, platform::Descriptor file,
+            std::uint64_t file_offset, Atomic<std::uint32_t>* trim_wanted) noexcept
+      : nodes(region, &header->nodes, layout.nodes, file, file_offset, trim_wanted),
+        groups(region, &header->groups, layout.groups, file, file_offset, trim_wanted) {}
 
   shm::SlotTable<WaitNode> nodes;
   shm::SlotTable<WaitGroup> groups;
 
   // kNone when no row is free.
-  [[nodiscard]] Index create_group(Transaction& transaction, ProcessId owner, bool fail_fast) noexcept;
+  [[nodiscard]] Index create_group(Transaction& transaction, ProcessId owner, bool fail_fast);
   // Adds one object that is not sealed; false when no node is free.
-  [[nodiscard]] bool add_to_group(Transaction& transaction, ObjectTable& objects, Index group, Index object) noexcept;
-  [[nodiscard]] bool add_dependency(Transaction& transaction, ObjectTable& objects, Index task, Index object) noexcept;
+  [[nodiscard]] bool add_to_group(Transaction& transaction, ObjectTable& objects, Index group, Index object);
+  [[nodiscard]] bool add_dependency(Transaction& transaction, ObjectTable& objects, Index task, Index object);
   // Ends some nodes of a group, and the group with the last one; true while nodes are left.
-  bool end_group_step(Transaction& transaction, ObjectTable& objects, Index group) noexcept;
-  void wake_group(Index group) noexcept;
-  void wake_all_groups() noexcept;
+  bool end_group_step(Transaction& transaction, ObjectTable& objects, Index group);
+  void wake_group(Index group);
+  void wake_all_groups() noexcept;  // also in a damaged domain
 
  private:
-  [[nodiscard]] Index link(Transaction& transaction, ObjectTable& objects, Index object) noexcept;
+  [[nodiscard]] Index link(Transaction& transaction, ObjectTable& objects, Index object);
 };
 
 }  // namespace miniray::scheduler

@@ -34,32 +34,41 @@ static_assert(shm::kShareable<WorkerBucket> && sizeof(WorkerBucket) == 16 && shm
 class WorkerRegistry {
  public:
   WorkerRegistry() = default;
-  WorkerRegistry(std::byte* region, WorkerRegistryHeader* header) noexcept
-      : header_(header), buckets_(reinterpret_cast<WorkerBucket*>(region + header->offset)) {}
+  WorkerRegistry(std::byte* region, WorkerRegistryHeader* header, const WorkerRegistryHeader& layout) noexcept
+      : header_(header),
+        buckets_(reinterpret_cast<WorkerBucket*>(region + layout.offset)),
+        capacity_(layout.capacity),
+        bucket_count_(layout.bucket_count) {}
 
   enum class AddResult { kDone, kKnown, kFull };
-  [[nodiscard]] AddResult add(Transaction& transaction, std::uint64_t id) noexcept;  // idle
+  [[nodiscard]] AddResult add(Transaction& transaction, std::uint64_t id);  // idle
   // False: unknown.
-  [[nodiscard]] bool remove(Transaction& transaction, std::uint64_t id) noexcept;
-  [[nodiscard]] bool set_idle(Transaction& transaction, std::uint64_t id, bool is_idle) noexcept;
+  [[nodiscard]] bool remove(Transaction& transaction, std::uint64_t id);
+  [[nodiscard]] bool set_idle(Transaction& transaction, std::uint64_t id, bool is_idle);
 
-  [[nodiscard]] std::uint32_t registered_count() const noexcept { return header_->registered_count.get(); }
-  [[nodiscard]] std::uint32_t idle_count() const noexcept { return header_->idle_count.get(); }
-  [[nodiscard]] std::uint32_t capacity() const noexcept { return header_->capacity; }
+  [[nodiscard]] std::uint32_t registered_count() const { return header_->registered_count.get(); }
+  [[nodiscard]] std::uint32_t idle_count() const { return header_->idle_count.get(); }
+  [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_; }
 
-  [[nodiscard]] const char* validate() const noexcept;
+  [[nodiscard]] const char* validate() const;
 
  private:
   [[nodiscard]] std::uint32_t home(std::uint64_t id) const noexcept;
   // The bucket of the id, or the empty one where it would go.
-  [[nodiscard]] std::uint32_t find(std::uint64_t id) const noexcept;
-  [[nodiscard]] RegisteredState state(std::uint32_t bucket) const noexcept {
+  [[nodiscard]] std::uint32_t find(std::uint64_t id) const;
+  [[nodiscard]] RegisteredState state(std::uint32_t bucket) const {
     return static_cast<RegisteredState>(buckets_[bucket].state.get());
   }
-  [[nodiscard]] std::uint32_t next(std::uint32_t bucket) const noexcept { return (bucket + 1) & (header_->bucket_count - 1); }
+  [[nodiscard]] std::uint32_t next(std::uint32_t bucket) const { return (bucket + 1) & (bucket_count_ - 1); }
+  // G3 gives every look-up an end.
+  [[nodiscard]] debug::WalkLimit bucket_limit() const noexcept {
+    return {bucket_count_, "workers: the table has no empty place"};
+  }
 
   WorkerRegistryHeader* header_ = nullptr;
   WorkerBucket* buckets_ = nullptr;
+  std::uint32_t capacity_ = 0;
+  std::uint32_t bucket_count_ = 1;
 };
 
 }  // namespace miniray::scheduler

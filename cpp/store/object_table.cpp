@@ -13,28 +13,38 @@ constexpr std::uint64_t kLargestSpilledPairs = 64 << 10;  // copied under the lo
 constexpr std::uint32_t as_word(ObjectState state) noexcept { return static_cast<std::uint32_t>(state); }
 }  // namespace
 
-ObjectId ObjectTable::id(Index slot) const noexcept {
+ObjectId ObjectTable::id(Index slot) const {
   const ObjectEntry& entry = slots[slot];
   if (entry.flags.get() & kOutsideId) return {entry.id_high.get(), entry.id_low.get()};
-  return key(slot).id(header_->nonce);
+  return key(slot).id(nonce_);
 }
 
-ObjectKey ObjectTable::find(ObjectId id) const noexcept {
-  if (id.high == header_->nonce) {
-    const ObjectKey key{static_cast<Index>(id.low), static_cast<std::uint32_t>(id.low >> 32)};
-    return is_current(key) ? key : ObjectKey{};
+ObjectKey ObjectTable::find(ObjectId id) const {
+  if (id.high == nonce_) {
+    const ObjectKey key = own_key(id);
+    if (is_current(key) && !slots[key.slot].has(kOutsideId)) return key;  // an object has one id
   }
-  for (Index slot = buckets_[id.hash() & (header_->bucket_count - 1)].get(); slot != kNone;
-       slot = slots[slot].hash_next.get()) {
+  debug::WalkLimit limit(slots.capacity(), "objects: a chain of the index of outside ids has a cycle");
+  for (Index slot = buckets_[id.hash() & bucket_mask_].get(); slot != kNone; slot = slots[slot].hash_next.get()) {
+    limit.step();
     const ObjectEntry& entry = slots[slot];
+    MINIRAY_SOUND(entry.has(kOutsideId) && !entry.is_free(), "objects: the index of outside ids names a row without one");
     if (entry.id_high.get() == id.high && entry.id_low.get() == id.low) return key(slot);
   }
   return {};
 }
 
+bool ObjectTable::may_name(ObjectId id) const {
+  if (id.high != nonce_) return true;
+  const ObjectKey key = own_key(id);
+  if (key.slot == kNone || key.slot > slots.capacity()) return false;
+  return key.generation < slots.generation_floor(key.slot) ||
+         (slots.is_valid_index(key.slot) && key.generation < slots[key.slot].generation.get());
+}
+
 // --- life ----------------------------------------------------------------------------------------------------------
 
-Index ObjectTable::create(Transaction& transaction, ObjectState state, std::uint32_t flags) noexcept {
+Index ObjectTable::create(Transaction& transaction, ObjectState state, std::uint32_t flags) {
   const Index slot = slots.take(transaction);
   if (slot == kNone) return kNone;
   ObjectEntry& entry = slots[slot];
@@ -54,26 +64,29 @@ Index ObjectTable::create(Transaction& transaction, ObjectState state, std::uint
   return slot;
 }
 
-void ObjectTable::set_outside_id(Transaction& transaction, Index slot, ObjectId id) noexcept {
+void ObjectTable::set_outside_id(Transaction& transaction, Index slot, ObjectId id) {
   ObjectEntry& entry = slots[slot];
   transaction.set(entry.flags, entry.flags.get() | kOutsideId);
   transaction.set(entry.id_high, id.high);
   transaction.set(entry.id_low, id.low);
-  Cell<Index>& bucket = buckets_[id.hash() & (header_->bucket_count - 1)];
+  Cell<Index>& bucket = buckets_[id.hash() & bucket_mask_];
   transaction.set(entry.hash_next, bucket.get());
   transaction.set(bucket, slot);
 }
 
-void ObjectTable::hash_remove(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::hash_remove(Transaction& transaction, Index slot) {
   const ObjectEntry& entry = slots[slot];
   const ObjectId id{entry.id_high.get(), entry.id_low.get()};
-  Cell<Index>* link = &buckets_[id.hash() & (header_->bucket_count - 1)];
-  while (link->get() != kNone && link->get() != slot) link = &slots[link->get()].hash_next;
-  if (link->get() == slot) transaction.set(*link, entry.hash_next.get());
+  Cell<Index>* link = &buckets_[id.hash() & bucket_mask_];
+  debug::WalkLimit limit(slots.capacity(), "objects: a chain of the index of outside ids has a cycle");
+  for (Index next = link->get(); next != slot; next = link->get()) {
+    limit.step();
+    link = &slots[next].hash_next;  // also ends where the chain does: no row has the number kNone
+  }
+  transaction.set(*link, entry.hash_next.get());
 }
 
-AllocateResult ObjectTable::reserve(Transaction& transaction, Index slot, std::uint64_t size_bytes, bool fresh,
-                                    bool may_grow) noexcept {
+AllocateResult ObjectTable::reserve(Transaction& transaction, Index slot, std::uint64_t size_bytes, bool fresh, bool may_grow) {
   ObjectEntry& entry = slots[slot];
   std::uint64_t offset = 0;
   if (size_bytes > kInlineBytes) {
@@ -90,29 +103,41 @@ AllocateResult ObjectTable::reserve(Transaction& transaction, Index slot, std::u
   return AllocateResult::kDone;
 }
 
-void ObjectTable::add_contained(Transaction& transaction, Index slot, ObjectKey target) noexcept {
+void ObjectTable::add_contained(Transaction& transaction, Index slot, ObjectKey target) {
   ObjectEntry& entry = slots[slot];
   const std::uint32_t count = entry.contained_count.get();
-  auto* pair = reinterpret_cast<std::uint32_t*>(payload_for_write(slot) + heap_bytes(entry) - 8ULL * (count + 1));
-  pair[0] = target.slot;
-  pair[1] = target.generation;
+  const std::uint64_t size_bytes = heap_bytes(entry);
+  MINIRAY_SOUND(8ULL * count + 8 <= size_bytes, "objects: more references than the payload has room for");
+  const std::uint32_t pair[] = {target.slot, target.generation};
+  std::memcpy(payload_for_write(slot) + size_bytes - 8ULL * (count + 1ULL), pair, sizeof(pair));
   transaction.set(entry.contained_count, count + 1);
   add_reference(transaction, target.slot);
 }
 
-const std::byte* ObjectTable::contained_end(const ObjectEntry& entry) const noexcept {
+const std::byte* ObjectTable::contained_end(const ObjectEntry& entry) const {
   const std::uint64_t offset = entry.offset.get();
-  return (offset == 0 ? entry.inline_bytes : heap_read_ + offset) + heap_bytes(entry);
+  const std::uint64_t size_bytes = heap_bytes(entry);
+  MINIRAY_SOUND(has_sound_place(offset, size_bytes) && 8ULL * entry.contained_count.get() <= size_bytes,
+                "objects: a payload lies outside, or has more references than room");
+  return (offset == 0 ? entry.inline_bytes : heap_read_ + offset) + size_bytes;
+}
+
+// Reference number `position` of those that end there; the payload is as aligned as whoever wrote the row's size wanted it.
+ObjectKey ObjectTable::pair_before(const std::byte* end, std::uint64_t position) const noexcept {
+  std::uint32_t pair[2];
+  std::memcpy(pair, end - 8 * (position + 1), sizeof(pair));
+  return {pair[0], pair[1]};
 }
 
 // Of a spilled object: the block of its contained references.
-std::byte* ObjectTable::payload_for_write(Index slot) const noexcept {
+std::byte* ObjectTable::payload_for_write(Index slot) const {
   ObjectEntry& entry = slots[slot];
   const std::uint64_t offset = entry.offset.get();
+  MINIRAY_SOUND(has_sound_place(offset, heap_bytes(entry)), "objects: a payload lies outside");
   return offset == 0 ? entry.inline_bytes : heap_write_ + offset;
 }
 
-Index ObjectTable::seal(Transaction& transaction, Index slot, ObjectState state) noexcept {
+Index ObjectTable::seal(Transaction& transaction, Index slot, ObjectState state) {
   ObjectEntry& entry = slots[slot];
   transaction.set(entry.seal_sequence, transaction.sequence());
   transaction.set(entry.state, as_word(state));  // [O7]
@@ -123,10 +148,10 @@ Index ObjectTable::seal(Transaction& transaction, Index slot, ObjectState state)
   return waiters;
 }
 
-void ObjectTable::drop_reference(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::drop_reference(Transaction& transaction, Index slot) {
   ObjectEntry& entry = slots[slot];
   const std::uint32_t references = entry.references.get();
-  MINIRAY_REQUIRE(references > 0);
+  MINIRAY_SOUND(references > 0, "objects: a reference count below zero");
   transaction.set(entry.references, references - 1);
   if (references > 1) return;
   const ObjectState state = entry.current_state();
@@ -135,8 +160,11 @@ void ObjectTable::drop_reference(Transaction& transaction, Index slot) noexcept 
   free(transaction, slot);
 }
 
-void ObjectTable::free(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::free(Transaction& transaction, Index slot) {
   ObjectEntry& entry = slots[slot];
+  const std::uint32_t state = entry.state.get();
+  MINIRAY_SOUND(state != as_word(ObjectState::kFree) && state < as_word(ObjectState::kReclaiming),
+                "objects: one that is free is freed again");
   if (entry.has(kListed)) list_remove(transaction, slot);
   if (entry.has(kOutsideId)) {
     hash_remove(transaction, slot);
@@ -153,7 +181,7 @@ void ObjectTable::free(Transaction& transaction, Index slot) noexcept {
 }
 
 // Gives back what the row has in heap and spill file.
-void ObjectTable::release_payload(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::release_payload(Transaction& transaction, Index slot) {
   ObjectEntry& entry = slots[slot];
   if (entry.offset.get() != 0) heap_->free(transaction, entry.offset.get(), heap_bytes(entry));
   if (entry.has(kSpilled)) {
@@ -164,7 +192,7 @@ void ObjectTable::release_payload(Transaction& transaction, Index slot) noexcept
 }
 
 // Nothing refers to it; with the last pin it goes.
-void ObjectTable::release_row(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::release_row(Transaction& transaction, Index slot) {
   ObjectEntry& entry = slots[slot];
   if (entry.pins.get() != 0) {
     transaction.set(entry.state, as_word(ObjectState::kOrphaned));
@@ -175,10 +203,11 @@ void ObjectTable::release_row(Transaction& transaction, Index slot) noexcept {
   slots.put(transaction, slot);
 }
 
-bool ObjectTable::reclaim_step(Transaction& transaction) noexcept {
+bool ObjectTable::reclaim_step(Transaction& transaction) {
   const Index slot = header_->reclaim_head.get();
   if (slot == kNone) return false;
   ObjectEntry& entry = slots[slot];
+  MINIRAY_SOUND(entry.current_state() == ObjectState::kReclaiming, "objects: the reclaim list holds an object that is in use");
   std::uint32_t left = entry.contained_count.get();
   const std::byte* end = contained_end(entry);
   const Index next = entry.next_free.get();
@@ -187,8 +216,7 @@ bool ObjectTable::reclaim_step(Transaction& transaction) noexcept {
   const std::uint32_t first_left = left;
   std::uint32_t done = 0;
   while (left > 0 && done < kReclaimBatch && transaction.room() > 256) {
-    const auto* pair = reinterpret_cast<const std::uint32_t*>(end - 8ULL * left);
-    drop_reference(transaction, pair[0]);
+    drop_reference(transaction, pair_before(end, left - 1).slot);
     --left;
     ++done;
   }
@@ -202,13 +230,12 @@ bool ObjectTable::reclaim_step(Transaction& transaction) noexcept {
   return header_->reclaim_head.get() != kNone;
 }
 
-void ObjectTable::discard_payload(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::discard_payload(Transaction& transaction, Index slot) {
   ObjectEntry& entry = slots[slot];
   if (entry.current_state() != ObjectState::kPending && entry.current_state() != ObjectState::kWriting) return;
   for (std::uint32_t left = entry.contained_count.get(); left > 0; --left) {
     if (transaction.room() < 256) transaction.commit();
-    const auto* pair = reinterpret_cast<const std::uint32_t*>(contained_end(entry) - 8ULL * left);
-    const Index target = pair[0];
+    const Index target = pair_before(contained_end(entry), left - 1).slot;
     transaction.set(entry.contained_count, left - 1);
     drop_reference(transaction, target);
   }
@@ -218,24 +245,34 @@ void ObjectTable::discard_payload(Transaction& transaction, Index slot) noexcept
 
 // --- reading -------------------------------------------------------------------------------------------------------
 
-PayloadView ObjectTable::view(Index slot) const noexcept {
-  const ObjectEntry& entry = slots[slot];
+PayloadView ObjectTable::view(Index slot) const {
   PayloadView view;
-  const std::uint64_t offset = entry.offset.get();
-  view.is_spilled = entry.has(kSpilled);
-  view.in_heap = offset != 0 || view.is_spilled;
-  if (view.is_spilled) {
-    view.data = spill_read_ + entry.spill_place().offset.get();
-  } else {
-    view.data = offset == 0 ? entry.inline_bytes : heap_read_ + offset;
-  }
-  view.size_bytes = entry.size_bytes.get();
-  view.contained_count = entry.contained_count.get();
-  view.is_error = entry.current_state() == ObjectState::kError;
+  std::uint64_t offset = 0;
+  MINIRAY_SOUND(read_view(slots[slot], view, offset), "objects: a payload lies outside");
   return view;
 }
 
-bool ObjectTable::try_copy(ObjectKey key, const PayloadView& view, std::byte* destination) const noexcept {
+bool ObjectTable::read_view(const ObjectEntry& entry, PayloadView& view, std::uint64_t& offset) const noexcept {
+  offset = entry.offset.get();
+  view.is_spilled = entry.has(kSpilled);
+  view.in_heap = offset != 0 || view.is_spilled;
+  view.size_bytes = entry.size_bytes.get();
+  view.contained_count = entry.contained_count.get();
+  view.is_error = entry.current_state() == ObjectState::kError;
+  view.data = nullptr;
+  if (8ULL * view.contained_count > view.size_bytes) return false;
+  if (view.is_spilled) {
+    const std::uint64_t place = entry.spill_place().offset.get();
+    if (spill_read_ == nullptr || !spill_->is_valid_range(place, view.value_bytes())) return false;
+    view.data = spill_read_ + place;
+  } else {
+    if (!has_sound_place(offset, view.size_bytes)) return false;
+    view.data = offset == 0 ? entry.inline_bytes : heap_read_ + offset;
+  }
+  return true;
+}
+
+bool ObjectTable::try_copy(ObjectKey key, const PayloadView& view, std::byte* destination) const {
   const ObjectEntry& entry = slots[key.slot];
   std::memcpy(destination, view.data, view.value_bytes());
   std::atomic_thread_fence(std::memory_order_acquire);
@@ -243,32 +280,35 @@ bool ObjectTable::try_copy(ObjectKey key, const PayloadView& view, std::byte* de
   return !view.is_spilled && entry.generation.get() == key.generation && !entry.has(kSpilled);
 }
 
-ObjectTable::ReadResult ObjectTable::try_read(const shm::LockBlock& lock, ObjectKey key, PayloadView& result) const noexcept {
+ObjectTable::ReadResult ObjectTable::try_read(shm::Lock& lock, ObjectKey key, PayloadView& result) const {
   if (key.slot == kNone || key.slot > slots.capacity()) return ReadResult::kGone;
   const ObjectEntry& entry = slots[key.slot];
   const std::uint32_t state = entry.state.get();
   if (entry.generation.get() != key.generation || state == as_word(ObjectState::kFree)) return ReadResult::kGone;
   if (state != as_word(ObjectState::kSealed) && state != as_word(ObjectState::kError)) return ReadResult::kNotReady;
-  if (lock.committed.load_acquire() < entry.seal_sequence.get()) return ReadResult::kNotReady;  // [L6]
-  if (entry.state.get() != state) return ReadResult::kNotReady;                                 // undone in between
-  const auto data = [&] {
-    const std::uint64_t offset = entry.offset.get();
-    return offset == 0 ? entry.inline_bytes : heap_read_ + offset;
-  };
+  if (lock.block().committed.load_acquire() < entry.seal_sequence.get()) return ReadResult::kNotReady;  // [L6]
+  if (entry.state.get() != state) return ReadResult::kNotReady;                                         // undone in between
+  bool is_sound = false;
+  std::uint64_t offset = 0;
   do {
-    result = view(key.slot);
-  } while (entry.has(kSpilled) != result.is_spilled || (!result.is_spilled && data() != result.data));  // spill.cpp [X4]
+    is_sound = read_view(entry, result, offset);
+  } while (entry.has(kSpilled) != result.is_spilled || entry.offset.get() != offset);  // spill.cpp [X4]
+  if (is_sound) [[likely]]
+    return ReadResult::kReady;
+  const shm::Transaction transaction(lock);
+  if (!is_current(key)) return ReadResult::kGone;
+  if (entry.state.get() != state) return ReadResult::kNotReady;
+  result = view(key.slot);
   return ReadResult::kReady;
 }
 
-ObjectKey ObjectTable::contained(Index slot, std::uint32_t position) const noexcept {
-  const auto* pair = reinterpret_cast<const std::uint32_t*>(contained_end(slots[slot]) - 8ULL * (position + 1));
-  return {pair[0], pair[1]};
+ObjectKey ObjectTable::contained(Index slot, std::uint32_t position) const {
+  return pair_before(contained_end(slots[slot]), position);
 }
 
 // --- objects that may go -------------------------------------------------------------------------------------------
 
-bool ObjectTable::may_go(const ObjectEntry& entry) const noexcept {
+bool ObjectTable::may_go(const ObjectEntry& entry) const {
   if (entry.current_state() != ObjectState::kSealed) return false;
   if (entry.has(kCached)) return true;
   if (entry.offset.get() == 0 || entry.pins.get() != 0 || (entry.flags.get() & (kOutsideId | kSpilled)) != 0) return false;
@@ -276,37 +316,45 @@ bool ObjectTable::may_go(const ObjectEntry& entry) const noexcept {
   return pair_bytes <= kLargestSpilledPairs && 2 * pair_bytes <= entry.size_bytes.get();
 }
 
-void ObjectTable::list_if_may_go(Transaction& transaction, Index slot) noexcept {
-  if (!slots[slot].has(kListed) && may_go(slots[slot])) list_append(transaction, slot);
+void ObjectTable::list_if_may_go(Transaction& transaction, Index slot) {
+  const ObjectEntry& entry = slots[slot];
+  if (!entry.has(kListed) && may_go(entry)) list_append(transaction, slot);
 }
 
-void ObjectTable::list_append(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::list_append(Transaction& transaction, Index slot) {
+  ObjectEntry& entry = slots[slot];
   const Index newest = header_->newest.get();
-  transaction.set(slots[slot].flags, slots[slot].flags.get() | kListed);
-  transaction.set(slots[slot].older, newest);
-  transaction.set(slots[slot].newer, kNone);
+  transaction.set(entry.flags, entry.flags.get() | kListed);
+  transaction.set(entry.older, newest);
+  transaction.set(entry.newer, kNone);
   transaction.set(newest != kNone ? slots[newest].newer : header_->oldest, slot);
   transaction.set(header_->newest, slot);
   transaction.add(header_->listed_count, 1);
 }
 
-void ObjectTable::list_remove(Transaction& transaction, Index slot) noexcept {
-  const Index older = slots[slot].older.get();
-  const Index newer = slots[slot].newer.get();
-  transaction.set(slots[slot].flags, slots[slot].flags.get() & ~std::uint32_t{kListed});
-  transaction.set(older != kNone ? slots[older].newer : header_->oldest, newer);
-  transaction.set(newer != kNone ? slots[newer].older : header_->newest, older);
+void ObjectTable::list_remove(Transaction& transaction, Index slot) {
+  ObjectEntry& entry = slots[slot];
+  const Index older = entry.older.get();
+  const Index newer = entry.newer.get();
+  Cell<Index>& from_older = older != kNone ? slots[older].newer : header_->oldest;
+  Cell<Index>& from_newer = newer != kNone ? slots[newer].older : header_->newest;
+  MINIRAY_SOUND(from_older.get() == slot && from_newer.get() == slot, "objects: the list of those that may go is torn");
+  transaction.set(entry.flags, entry.flags.get() & ~std::uint32_t{kListed});
+  transaction.set(from_older, newer);
+  transaction.set(from_newer, older);
   transaction.add(header_->listed_count, static_cast<std::uint32_t>(-1));
 }
 
-void ObjectTable::touch(Transaction& transaction, Index slot) noexcept {
+void ObjectTable::touch(Transaction& transaction, Index slot) {
   if (!slots[slot].has(kCached) || !slots[slot].has(kListed) || header_->newest.get() == slot) return;
   list_remove(transaction, slot);
   list_append(transaction, slot);
 }
 
-bool ObjectTable::evict_one(Transaction& transaction) noexcept {
+bool ObjectTable::evict_one(Transaction& transaction) {
+  debug::WalkLimit limit(slots.capacity(), "objects: the list of those that may go has a cycle");
   for (Index slot = header_->oldest.get(); slot != kNone; slot = slots[slot].newer.get()) {
+    limit.step();
     if (slots[slot].pins.get() != 0 || slots[slot].references.get() != 0) continue;
     free(transaction, slot);
     return true;

@@ -63,6 +63,7 @@ struct SpillPlace {
 };
 
 struct alignas(64) ObjectEntry {
+  static constexpr const char* kDamagedIndex = "objects: a number of a row that is not there";
   Cell<std::uint32_t> state;
   Cell<std::uint32_t> generation;
   Cell<Index> next_free;  // free list, or the list of objects being reclaimed
@@ -139,13 +140,18 @@ struct SpillVictim {
 class ObjectTable {
  public:
   ObjectTable() = default;
-  ObjectTable(std::byte* region, ObjectTableHeader* header, PageHeap* heap, PageHeap* spill, std::byte* heap_write,
-              const std::byte* heap_read, platform::Descriptor file, std::uint64_t file_offset,
+  ObjectTable(std::byte* region, ObjectTableHeader* header, const ObjectTableHeader& layout, PageHeap* heap, PageHeap* spill,
+              std::byte* heap_write, const std::byte* heap_read, platform::Descriptor file, std::uint64_t file_offset,
               shm::Atomic<std::uint32_t>* trim_wanted) noexcept
-      : slots(region, &header->slots, file, file_offset, trim_wanted),
+      : slots(region, &header->slots, layout.slots, file, file_offset, trim_wanted),
         header_(header),
         region_(region),
-        buckets_(reinterpret_cast<Cell<Index>*>(region + header->buckets_offset)),
+        buckets_(reinterpret_cast<Cell<Index>*>(region + layout.buckets_offset)),
+        bucket_mask_(layout.bucket_count - 1),
+        hold_rows_offset_(layout.hold_rows_offset),
+        pin_rows_offset_(layout.pin_rows_offset),
+        row_bytes_(layout.row_bytes),
+        nonce_(layout.nonce),
         heap_(heap),
         spill_(spill),
         heap_write_(heap_write),
@@ -155,113 +161,132 @@ class ObjectTable {
 
   shm::SlotTable<ObjectEntry> slots;
 
-  void set_spill_map(const std::byte* map) noexcept { spill_read_ = map; }
-  [[nodiscard]] ObjectEntry& operator[](Index slot) const noexcept { return slots[slot]; }
-  [[nodiscard]] ObjectKey key(Index slot) const noexcept { return {slot, slots[slot].generation.get()}; }
-  [[nodiscard]] bool is_current(ObjectKey key) const noexcept {
+  void set_spill_map(const std::byte* map) { spill_read_ = map; }
+  [[nodiscard]] ObjectEntry& operator[](Index slot) const { return slots[slot]; }
+  [[nodiscard]] ObjectKey key(Index slot) const { return {slot, slots[slot].generation.get()}; }
+  [[nodiscard]] bool is_current(ObjectKey key) const {
     return slots.is_valid_index(key.slot) && slots[key.slot].generation.get() == key.generation && !slots[key.slot].is_free();
   }
-  [[nodiscard]] std::uint64_t nonce() const noexcept { return header_->nonce; }
-  [[nodiscard]] ObjectId id(Index slot) const noexcept;
-  [[nodiscard]] ObjectKey find(ObjectId id) const noexcept;  // under the lock for outside ids; kNone when unknown
+  [[nodiscard]] std::uint64_t nonce() const noexcept { return nonce_; }
+  [[nodiscard]] ObjectId id(Index slot) const;
+  [[nodiscard]] ObjectKey find(ObjectId id) const;  // under the lock; kNone when unknown
+  // Whether an object may get that id from outside. Of the ids that rows have of themselves, only those of objects that are gone.
+  [[nodiscard]] bool may_name(ObjectId id) const;
 
   // --- life ---------------------------------------------------------------------------------------------------------
   // A fresh row with no reference; kNone when the table is full or must be backed first.
-  [[nodiscard]] Index create(Transaction& transaction, ObjectState state, std::uint32_t flags) noexcept;
-  void set_outside_id(Transaction& transaction, Index slot, ObjectId id) noexcept;
+  [[nodiscard]] Index create(Transaction& transaction, ObjectState state, std::uint32_t flags);
+  void set_outside_id(Transaction& transaction, Index slot, ObjectId id);
   // Gives the object memory for its payload: inline when it fits, else from the heap.
   [[nodiscard]] AllocateResult reserve(Transaction& transaction, Index slot, std::uint64_t size_bytes, bool fresh,
-                                       bool may_grow = true) noexcept;
+                                       bool may_grow = true);
   // The same in the spill file, with a heap block for the contained references. kFull: one of the two has no room.
   [[nodiscard]] AllocateResult reserve_in_file(Transaction& transaction, Index slot, std::uint64_t size_bytes,
-                                               std::uint32_t contained_count) noexcept;
+                                               std::uint32_t contained_count);
   // Counts one more contained reference of an object that is being written; the target is held by the caller.
-  void add_contained(Transaction& transaction, Index slot, ObjectKey target) noexcept;
-  [[nodiscard]] std::byte* payload_for_write(Index slot) const noexcept;
+  void add_contained(Transaction& transaction, Index slot, ObjectKey target);
+  [[nodiscard]] std::byte* payload_for_write(Index slot) const;
   // Takes back what reserve() and add_contained() gave an object that is not sealed.
-  void discard_payload(Transaction& transaction, Index slot) noexcept;
+  void discard_payload(Transaction& transaction, Index slot);
   // Whether the payload's pages are reserved already, so that a small one may be written under the lock.
-  [[nodiscard]] bool is_backed(Index slot) const noexcept {
-    return slots[slot].offset.get() == 0 || heap_->is_backed(slots[slot].offset.get(), heap_bytes(slots[slot]));
+  [[nodiscard]] bool is_backed(Index slot) const {
+    const ObjectEntry& entry = slots[slot];
+    const std::uint64_t offset = entry.offset.get();
+    return offset == 0 || heap_->is_backed(offset, heap_bytes(entry));
   }
   // Publishes; returns the head of the list of waiters, now detached. Each contained reference must be counted by the caller
   // before.
-  [[nodiscard]] Index seal(Transaction& transaction, Index slot, ObjectState state) noexcept;
-  void add_reference(Transaction& transaction, Index slot) noexcept { transaction.add(slots[slot].references, 1); }
-  void drop_reference(Transaction& transaction, Index slot) noexcept;
+  [[nodiscard]] Index seal(Transaction& transaction, Index slot, ObjectState state);
+  void add_reference(Transaction& transaction, Index slot) { transaction.add(slots[slot].references, 1); }
+  void drop_reference(Transaction& transaction, Index slot);
   // Frees whatever the state; for half-made objects, deleted ones and finished results that nobody wants.
-  void free(Transaction& transaction, Index slot) noexcept;
+  void free(Transaction& transaction, Index slot);
   // Drops some contained references of objects being reclaimed; true while more are left.
-  bool reclaim_step(Transaction& transaction) noexcept;
-  [[nodiscard]] bool has_reclaimable() const noexcept { return header_->reclaim_head.get() != kNone; }
+  bool reclaim_step(Transaction& transaction);
+  [[nodiscard]] bool has_reclaimable() const { return header_->reclaim_head.get() != kNone; }
 
   // --- processes ----------------------------------------------------------------------------------------------------
   bool hold(Transaction& transaction, process::ProcessEntry& entry, ProcessId process,
-            Index slot) noexcept;  // false: held already
-  bool unhold(Transaction& transaction, ProcessId process, Index slot) noexcept;
-  bool pin(Transaction& transaction, process::ProcessEntry& entry, ProcessId process, Index slot) noexcept;
-  bool unpin(Transaction& transaction, ProcessId process, Index slot) noexcept;
-  [[nodiscard]] int back_rows(ProcessId process) noexcept;  // reserves this process's rows; 0 or -errno
+            Index slot);  // false: held already
+  bool unhold(Transaction& transaction, ProcessId process, Index slot);
+  bool pin(Transaction& transaction, process::ProcessEntry& entry, ProcessId process, Index slot);
+  bool unpin(Transaction& transaction, ProcessId process, Index slot);
+  [[nodiscard]] int back_rows(ProcessId process);  // reserves this process's rows; 0 or -errno
   // Drops up to `limit` bits of a process's rows; true while more may be left.
-  bool drop_rows(Transaction& transaction, process::ProcessEntry& entry, ProcessId process, std::uint32_t limit) noexcept;
+  bool drop_rows(Transaction& transaction, process::ProcessEntry& entry, ProcessId process, std::uint32_t limit);
 
   // --- reading ------------------------------------------------------------------------------------------------------
   enum class ReadResult { kReady, kNotReady, kGone };
   // Without the lock [O7], of an object that this process or its task keeps. A view in the heap is valid under a pin only.
-  [[nodiscard]] ReadResult try_read(const shm::LockBlock& lock, ObjectKey key, PayloadView& view) const noexcept;
+  // Takes the lock only to make sure that a row which cannot be true is damaged, and not just being changed.
+  [[nodiscard]] ReadResult try_read(shm::Lock& lock, ObjectKey key, PayloadView& view) const;
   // Copies the payload of `view`, which try_read gave; false: it moved meanwhile.
-  [[nodiscard]] bool try_copy(ObjectKey key, const PayloadView& view, std::byte* destination) const noexcept;
-  [[nodiscard]] PayloadView view(Index slot) const noexcept;
-  [[nodiscard]] ObjectKey contained(Index slot, std::uint32_t position) const noexcept;
+  [[nodiscard]] bool try_copy(ObjectKey key, const PayloadView& view, std::byte* destination) const;
+  [[nodiscard]] PayloadView view(Index slot) const;
+  [[nodiscard]] ObjectKey contained(Index slot, std::uint32_t position) const;
 
   // --- objects that may go ------------------------------------------------------------------------------------------
-  void touch(Transaction& transaction, Index slot) noexcept;  // of a cached one: most recently used
-  bool evict_one(Transaction& transaction) noexcept;          // the least recently used cached one; false: none
-  [[nodiscard]] std::uint32_t listed_count() const noexcept { return header_->listed_count.get(); }
+  void touch(Transaction& transaction, Index slot);  // of a cached one: most recently used
+  bool evict_one(Transaction& transaction);          // the least recently used cached one; false: none
+  [[nodiscard]] std::uint32_t listed_count() const { return header_->listed_count.get(); }
 
   // --- spilling (spill.cpp) -----------------------------------------------------------------------------------------
   // Takes least recently used objects until their payloads have `wanted_bytes` together, gives each a place in the spill file and
   // pins it; the caller writes them there outside the lock and calls end_spill() for each. kNeedsBacking: rows of the spill heap are
   // missing. kFull: the file has no room. With kDone and a count of 0 nothing may go.
   [[nodiscard]] AllocateResult begin_spill(Transaction& transaction, process::ProcessEntry& entry, std::uint64_t wanted_bytes,
-                                           SpillVictim* victims, std::uint32_t capacity, std::uint32_t& count) noexcept;
+                                           SpillVictim* victims, std::uint32_t capacity, std::uint32_t& count);
   // The object moves to the file when it was written and nobody looks at it; else it stays. True: its memory is free.
-  bool end_spill(Transaction& transaction, process::ProcessEntry& entry, const SpillVictim& victim) noexcept;
+  bool end_spill(Transaction& transaction, process::ProcessEntry& entry, const SpillVictim& victim);
   // For a dead process: what it was spilling stays in memory. True while more is left.
-  bool abort_spill_step(Transaction& transaction, process::ProcessEntry& entry) noexcept;
-  void set_checksum(Transaction& transaction, Index slot, std::uint32_t checksum) noexcept {
+  bool abort_spill_step(Transaction& transaction, process::ProcessEntry& entry);
+  void set_checksum(Transaction& transaction, Index slot, std::uint32_t checksum) {
     transaction.set(slots[slot].spill_place().checksum, checksum);
   }
 
   // Truth against derived, under the lock, in time linear in rows, bits and contained references. `references` and `pins` have
   // capacity + 1 elements; `references` comes in with what tasks hold.
-  [[nodiscard]] const char* validate(process::ProcessTable& processes, std::uint32_t* references,
-                                     std::uint32_t* pins) const noexcept;
+  [[nodiscard]] const char* validate(process::ProcessTable& processes, std::uint32_t* references, std::uint32_t* pins) const;
 
  private:
-  [[nodiscard]] Cell<std::uint64_t>& row_word(std::uint64_t rows_offset, Index process, Index slot) const noexcept {
-    return *reinterpret_cast<Cell<std::uint64_t>*>(region_ + rows_offset + process * header_->row_bytes + slot / 64 * 8);
+  [[nodiscard]] static ObjectKey own_key(ObjectId id) noexcept {
+    return {static_cast<Index>(id.low), static_cast<std::uint32_t>(id.low >> 32)};
   }
-  void count_bits(std::uint64_t rows_offset, Index process, std::uint32_t high_water, std::uint32_t* counts) const noexcept;
+  [[nodiscard]] Cell<std::uint64_t>& row_word(std::uint64_t rows_offset, Index process, Index slot) const {
+    MINIRAY_SOUND(slot <= slots.capacity(), "objects: a bit of a row that is not there");
+    return *reinterpret_cast<Cell<std::uint64_t>*>(region_ + rows_offset + process * row_bytes_ + slot / 64 * 8);
+  }
+  void count_bits(std::uint64_t rows_offset, Index process, std::uint32_t high_water, std::uint32_t* counts) const;
   // What the row has in the heap: its payload, or for a spilled one the block of its contained references.
   [[nodiscard]] static std::uint64_t heap_bytes(const ObjectEntry& entry) noexcept {
     return entry.has(kSpilled) ? entry.spill_place().pair_bytes.get() : entry.size_bytes.get();
   }
-  [[nodiscard]] const std::byte* contained_end(const ObjectEntry& entry) const noexcept;
-  [[nodiscard]] bool may_go(const ObjectEntry& entry) const noexcept;
-  void list_append(Transaction& transaction, Index slot) noexcept;
-  void list_remove(Transaction& transaction, Index slot) noexcept;
-  void list_if_may_go(Transaction& transaction, Index slot) noexcept;
-  void chain_remove(Transaction& transaction, process::ProcessEntry& entry, Index slot) noexcept;
-  void drop_pin(Transaction& transaction, Index slot) noexcept;
-  void release_payload(Transaction& transaction, Index slot) noexcept;
-  [[nodiscard]] const char* validate_list(process::ProcessTable& processes, std::uint32_t* pins) const noexcept;
-  void hash_remove(Transaction& transaction, Index slot) noexcept;
-  void release_row(Transaction& transaction, Index slot) noexcept;
+  // What a row says about its payload, and the one offset that it was made of; false: it cannot be true.
+  [[nodiscard]] bool read_view(const ObjectEntry& entry, PayloadView& view, std::uint64_t& offset) const noexcept;
+  [[nodiscard]] bool has_sound_place(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
+    return offset == 0 ? size_bytes <= kInlineBytes : heap_->is_valid_range(offset, size_bytes);
+  }
+  [[nodiscard]] const std::byte* contained_end(const ObjectEntry& entry) const;
+  [[nodiscard]] ObjectKey pair_before(const std::byte* end, std::uint64_t position) const noexcept;
+  [[nodiscard]] bool may_go(const ObjectEntry& entry) const;
+  void list_append(Transaction& transaction, Index slot);
+  void list_remove(Transaction& transaction, Index slot);
+  void list_if_may_go(Transaction& transaction, Index slot);
+  void chain_remove(Transaction& transaction, process::ProcessEntry& entry, Index slot);
+  void drop_pin(Transaction& transaction, Index slot);
+  void release_payload(Transaction& transaction, Index slot);
+  [[nodiscard]] const char* validate_list(process::ProcessTable& processes, std::uint32_t* pins) const;
+  void hash_remove(Transaction& transaction, Index slot);
+  void release_row(Transaction& transaction, Index slot);
 
   ObjectTableHeader* header_ = nullptr;
   std::byte* region_ = nullptr;
   Cell<Index>* buckets_ = nullptr;
+  std::uint64_t bucket_mask_ = 0;
+  std::uint64_t hold_rows_offset_ = 0;
+  std::uint64_t pin_rows_offset_ = 0;
+  std::uint64_t row_bytes_ = 0;  // of one process
+  std::uint64_t nonce_ = 0;
   PageHeap* heap_ = nullptr;
   PageHeap* spill_ = nullptr;  // places in the spill file
   std::byte* heap_write_ = nullptr;

@@ -72,79 +72,94 @@ enum class AllocateResult { kDone, kFull, kNeedsBacking };
 class PageHeap {
  public:
   PageHeap() = default;
-  PageHeap(std::byte* region, PageHeapHeader* header, platform::Descriptor control_file, platform::Descriptor heap_file,
-           std::uint64_t heap_file_offset) noexcept
+  PageHeap(std::byte* region, PageHeapHeader* header, const PageHeapHeader& layout, platform::Descriptor control_file,
+           platform::Descriptor heap_file, std::uint64_t heap_file_offset) noexcept
       : header_(header),
-        rows_(reinterpret_cast<PageRow*>(region + header->rows_offset)),
+        rows_(reinterpret_cast<PageRow*>(region + layout.rows_offset)),
+        page_count_(layout.page_count),
+        rows_offset_(layout.rows_offset),
+        discards_(layout.discards != 0),
         control_file_(control_file),
         heap_file_(heap_file),
         heap_file_offset_(heap_file_offset) {}
 
   // Makes everything wilderness; the creator calls it once, before others attach.
-  void initialize(Transaction& transaction) noexcept;
+  void initialize(Transaction& transaction);
 
   // `may_grow` false: only from pages that are backed already.
   [[nodiscard]] AllocateResult allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset,
-                                        bool may_grow = true) noexcept;
-  void free(Transaction& transaction, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+                                        bool may_grow = true);
+  void free(Transaction& transaction, std::uint64_t offset, std::uint64_t size_bytes);
 
   // Outside the lock, before allocate(): rows for a run of that size. 0 or
   // -errno.
-  [[nodiscard]] int ensure_rows(std::uint64_t size_bytes) noexcept;
+  [[nodiscard]] int ensure_rows(std::uint64_t size_bytes);
   // Outside the lock, after allocate() and before the first write: pages of
   // that run. 0 or -errno.
-  [[nodiscard]] int ensure_backed(std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+  [[nodiscard]] int ensure_backed(std::uint64_t offset, std::uint64_t size_bytes);
 
   // Takes the next run to discard; the caller gives back its space outside the lock and calls end_discard(). False: none.
-  [[nodiscard]] bool begin_discard(Transaction& transaction, std::uint64_t& offset, std::uint64_t& size_bytes) noexcept;
-  void end_discard(Transaction& transaction) noexcept;
-  [[nodiscard]] bool has_discards() const noexcept {
+  [[nodiscard]] bool begin_discard(Transaction& transaction, std::uint64_t& offset, std::uint64_t& size_bytes);
+  void end_discard(Transaction& transaction);
+  [[nodiscard]] bool has_discards() const {
     return header_->discard_head.get() != shm::kNone || header_->discarding.get() != shm::kNone;
   }
   [[nodiscard]] Atomic<std::uint32_t>& discard_wanted() const noexcept { return header_->discard_wanted; }
 
-  [[nodiscard]] bool is_backed(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
+  [[nodiscard]] bool is_backed(std::uint64_t offset, std::uint64_t size_bytes) const {
     return offset + size_bytes <= header_->backed_pages.load_acquire() * kPageBytes;
   }
 
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return header_->used_bytes.get(); }
-  [[nodiscard]] std::uint64_t capacity_bytes() const noexcept { return (header_->page_count - 1) * kPageBytes; }
+  [[nodiscard]] std::uint64_t capacity_bytes() const noexcept { return (page_count_ - 1) * kPageBytes; }
   // How much of the file has been reserved: what the heap has ever needed at once.
   [[nodiscard]] std::uint64_t backed_bytes() const noexcept { return header_->backed_pages.load_acquire() * kPageBytes; }
   [[nodiscard]] static std::uint64_t charged_bytes(std::uint64_t size_bytes) noexcept;  // what a block of that size takes
   [[nodiscard]] bool is_valid_range(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
-    const std::uint64_t end = header_->page_count * kPageBytes;
+    const std::uint64_t end = page_count_ * kPageBytes;
     return offset >= kPageBytes && offset < end && size_bytes <= end - offset;
   }
 
-  [[nodiscard]] const char* validate() const noexcept;
+  [[nodiscard]] const char* validate() const;
   // Whether the first of each list may stand there; under the lock, of a header whose indices are within bounds.
-  [[nodiscard]] bool heads_are_sound() const noexcept;
-  void rebuild(Transaction& transaction) noexcept;
+  [[nodiscard]] bool heads_are_sound() const;
+  void rebuild(Transaction& transaction);
 
  private:
-  [[nodiscard]] std::uint32_t take_run(Transaction& transaction, std::uint32_t pages, bool may_grow,
-                                       AllocateResult& result) noexcept;
+  [[nodiscard]] PageRow& row(std::uint64_t page) const {
+    MINIRAY_SOUND(page < page_count_, "heap: a number of a page that is not there");
+    return rows_[page];
+  }
+  [[nodiscard]] RunKind kind_of(std::uint32_t page) const { return static_cast<RunKind>(row(page).kind.get()); }
+  // Pages of the run that begins there, which lies below the wilderness.
+  [[nodiscard]] std::uint32_t pages_of(std::uint32_t page) const;
+  [[nodiscard]] std::uint64_t checked_pages(const Atomic<std::uint64_t>& backed) const;
+  [[nodiscard]] std::uint32_t take_run(Transaction& transaction, std::uint32_t pages, bool may_grow, AllocateResult& result);
   [[nodiscard]] std::uint32_t take_wilderness(Transaction& transaction, std::uint32_t pages, bool may_grow,
-                                              AllocateResult& result) noexcept;
-  bool make_runs(Transaction& transaction) noexcept;  // from empty slabs and runs to discard; false: nothing more
-  void release_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;  // free, or to be discarded
-  void put_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
-  void bin_insert(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
-  void bin_remove(Transaction& transaction, std::uint32_t page, std::uint32_t pages) noexcept;
-  void mark_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages, RunKind kind) noexcept;
-  [[nodiscard]] std::uint32_t find_run(std::uint32_t pages, int looks) const noexcept;
+                                              AllocateResult& result);
+  bool make_runs(Transaction& transaction);  // from empty slabs and runs to discard; false: nothing more
+  void release_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages);  // free, or to be discarded
+  void put_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages);
+  void bin_insert(Transaction& transaction, std::uint32_t page, std::uint32_t pages);
+  void bin_remove(Transaction& transaction, std::uint32_t page, std::uint32_t pages);
+  void mark_run(Transaction& transaction, std::uint32_t page, std::uint32_t pages, RunKind kind);
+  [[nodiscard]] std::uint32_t find_run(std::uint32_t pages, int looks) const;
   [[nodiscard]] std::uint64_t take_block(Transaction& transaction, std::uint32_t size_class, bool may_grow,
-                                         AllocateResult& result) noexcept;
-  void put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class) noexcept;
-  void partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
-  void partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class) noexcept;
-  bool release_empty_slab(Transaction& transaction, std::uint32_t size_class) noexcept;  // false: none
-  [[nodiscard]] const char* validate_slabs(const std::uint64_t (&partial_slabs)[kClassCount]) const noexcept;
-  [[nodiscard]] const char* validate_bins(std::uint64_t free_runs, std::uint64_t discard_runs) const noexcept;
+                                         AllocateResult& result);
+  void put_block(Transaction& transaction, std::uint64_t offset, std::uint32_t size_class);
+  void partial_push(Transaction& transaction, std::uint32_t page, std::uint32_t size_class);
+  void partial_remove(Transaction& transaction, std::uint32_t page, std::uint32_t size_class);
+  // The rows of a slab's pages.
+  [[nodiscard]] PageRow* slab_rows(std::uint32_t page, std::uint32_t size_class) const;
+  bool release_empty_slab(Transaction& transaction, std::uint32_t size_class);  // false: none
+  [[nodiscard]] const char* validate_slabs(const std::uint64_t (&partial_slabs)[kClassCount]) const;
+  [[nodiscard]] const char* validate_bins(std::uint64_t free_runs, std::uint64_t discard_runs) const;
 
   PageHeapHeader* header_ = nullptr;
   PageRow* rows_ = nullptr;
+  std::uint64_t page_count_ = 1;
+  std::uint64_t rows_offset_ = 0;
+  bool discards_ = false;
   platform::Descriptor control_file_ = -1;
   platform::Descriptor heap_file_ = -1;
   std::uint64_t heap_file_offset_ = 0;

@@ -18,22 +18,26 @@ namespace {
 constexpr std::uint32_t kRoom = 512;  // journal entries that one object may need
 }  // namespace
 
-void ObjectTable::chain_remove(Transaction& transaction, process::ProcessEntry& entry, Index slot) noexcept {
+void ObjectTable::chain_remove(Transaction& transaction, process::ProcessEntry& entry, Index slot) {
   const Index older = slots[slot].older.get();
   const Index newer = slots[slot].newer.get();
+  MINIRAY_SOUND((older != kNone ? slots[older].newer : entry.spilling).get() == slot && slots[slot].has(kSpilling),
+                "objects: a chain of those being spilled is torn");
   transaction.set(older != kNone ? slots[older].newer : entry.spilling, newer);
   if (newer != kNone) transaction.set(slots[newer].older, older);
 }
 
 AllocateResult ObjectTable::begin_spill(Transaction& transaction, process::ProcessEntry& entry, std::uint64_t wanted_bytes,
-                                        SpillVictim* victims, std::uint32_t capacity, std::uint32_t& count) noexcept {
+                                        SpillVictim* victims, std::uint32_t capacity, std::uint32_t& count) {
   count = 0;
   std::uint64_t taken_bytes = 0;
   while (count < capacity && taken_bytes < wanted_bytes && transaction.room() > kRoom) {
     const Index slot = header_->oldest.get();
     if (slot == kNone) return AllocateResult::kDone;
     ObjectEntry& object = slots[slot];
-    const std::uint64_t value_bytes = object.size_bytes.get() - 8ULL * object.contained_count.get();
+    MINIRAY_SOUND(object.has(kListed) && may_go(object), "objects: the list of those that may go holds another");
+    const PayloadView payload = view(slot);
+    const std::uint64_t value_bytes = payload.value_bytes();
     std::uint64_t place = 0;
     const AllocateResult result = spill_->allocate(transaction, value_bytes, place);
     if (result != AllocateResult::kDone) return count != 0 ? AllocateResult::kDone : result;
@@ -47,13 +51,13 @@ AllocateResult ObjectTable::begin_spill(Transaction& transaction, process::Proce
     transaction.set(object.newer, head);
     if (head != kNone) transaction.set(slots[head].older, slot);
     transaction.set(entry.spilling, slot);
-    victims[count++] = {key(slot), heap_read_ + object.offset.get(), value_bytes, place};
+    victims[count++] = {key(slot), payload.data, value_bytes, place};
     taken_bytes += value_bytes;
   }
   return AllocateResult::kDone;
 }
 
-bool ObjectTable::end_spill(Transaction& transaction, process::ProcessEntry& entry, const SpillVictim& victim) noexcept {
+bool ObjectTable::end_spill(Transaction& transaction, process::ProcessEntry& entry, const SpillVictim& victim) {
   const Index slot = victim.key.slot;
   ObjectEntry& object = slots[slot];
   chain_remove(transaction, entry, slot);
@@ -82,7 +86,7 @@ bool ObjectTable::end_spill(Transaction& transaction, process::ProcessEntry& ent
   return moves;
 }
 
-bool ObjectTable::abort_spill_step(Transaction& transaction, process::ProcessEntry& entry) noexcept {
+bool ObjectTable::abort_spill_step(Transaction& transaction, process::ProcessEntry& entry) {
   for (int step = 0; step < 16; ++step) {
     const Index slot = entry.spilling.get();
     if (slot == kNone) return false;
@@ -93,7 +97,7 @@ bool ObjectTable::abort_spill_step(Transaction& transaction, process::ProcessEnt
 }
 
 AllocateResult ObjectTable::reserve_in_file(Transaction& transaction, Index slot, std::uint64_t size_bytes,
-                                            std::uint32_t contained_count) noexcept {
+                                            std::uint32_t contained_count) {
   ObjectEntry& entry = slots[slot];
   const std::uint32_t pair_bytes = 8 * contained_count;
   std::uint64_t place = 0;

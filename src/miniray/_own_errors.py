@@ -12,7 +12,10 @@ __all__ = ["ForkedProcessError", "SegmentCorruptedError", "UnsupportedFeatureErr
 
 
 class SegmentCorruptedError(RayError):
-    """A shared memory segment holds data that cannot be right; the session must not go on.
+    """A shared memory segment holds data that cannot be right; the session cannot go on.
+
+    Every call and every wait of all processes of the session raises it from then on; ``shutdown`` works, and a new
+    session can be started.
 
     Args:
         args: A text to show in place of the one made from the facts.
@@ -31,8 +34,9 @@ class SegmentCorruptedError(RayError):
             return super()._text()
         return (
             f"The shared memory segment {self.segment_name or ''} is damaged: {self.problem or 'a check failed'}. "
-            "Likely causes: native code that wrote outside its own memory, or a bug in miniray. End the program and "
-            "start it again; please report it if no native code of yours ran."
+            "All of the session's objects and calls are lost. Call miniray.shutdown() and miniray.init() to go on with "
+            "a new one. Likely causes: native code that wrote outside its own memory, or a bug in miniray: please "
+            "report it if no native code of yours ran."
         )
 
 

@@ -113,6 +113,28 @@ def test_given_ref_can_be_used_again_after_delete(store):
     assert store.get(ref) == b"two"
 
 
+def test_ref_of_a_deleted_object_is_a_name_like_any_other(store):
+    ref = store.put(b"old")
+    store.delete(ref)
+    others = [store.put(b"other") for _ in range(3)]
+    assert store.put(b"new", ref) == ref
+    assert store.get(ref) == b"new"
+    store.delete(ref)
+    assert ref not in store
+    assert all(store.get(other) == b"other" for other in others)
+    assert store._validate() is None
+
+
+def test_object_has_one_id_and_names_cannot_be_those_of_objects_to_come(store):
+    first = int(store.put(b"first").hex(), 16)  # the number of a row is in the last half, its generation before it
+    store.put(b"second", ObjectRef())
+    assert ObjectRef(bytes.fromhex(f"{first + 1:032x}")) not in store
+    for number in (first + 1, first + 2, first + (1 << 32), first | 0xFFFFFFFF):
+        with pytest.raises(ValueError, match="this store gives such ids itself"):
+            store.put(b"third", ObjectRef(bytes.fromhex(f"{number:032x}")))
+    assert store._validate() is None
+
+
 def test_size_counts_objects(store):
     refs = [store.put(bytes(100)) for _ in range(10)]
     assert store.size() == len(store) == 10

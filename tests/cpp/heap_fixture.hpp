@@ -2,6 +2,7 @@
 // shared memory.
 #pragma once
 
+#include <functional>
 #include <new>
 
 #include "process/process_table.hpp"
@@ -17,15 +18,15 @@ struct HeapFixture final : miniray::shm::HolderProbe {
       : control_file(miniray::platform::create_anonymous_file("test-control", kControlBytes)),
         heap_file(miniray::platform::create_anonymous_file("test-heap", pages * miniray::store::kPageBytes)),
         region(miniray::platform::map_file(control_file, kControlBytes, miniray::platform::Access::kReadWrite)),
-        lock(region, reinterpret_cast<miniray::shm::LockBlock*>(region + kLockOffset), this),
+        lock(region, kControlBytes, reinterpret_cast<miniray::shm::LockBlock*>(region + kLockOffset), this),
         header(reinterpret_cast<miniray::store::PageHeapHeader*>(region + kHeaderOffset)) {
     lock.set_holder(miniray::shm::LockWord::holder(1, 0));
     header->page_count = pages;
     header->rows_offset = kRowsOffset;
     header->backed_pages.store_relaxed(1);
-    heap = miniray::store::PageHeap(region, header, control_file, heap_file, 0);
-    miniray::shm::Transaction transaction(lock);
     header->discards = discards ? 1 : 0;
+    heap = miniray::store::PageHeap(region, header, *header, control_file, heap_file, 0);
+    miniray::shm::Transaction transaction(lock);
     heap.initialize(transaction);
   }
   ~HeapFixture() {
@@ -67,9 +68,12 @@ struct HeapFixture final : miniray::shm::HolderProbe {
 
   bool holder_is_dead(std::uint32_t, std::uint32_t) noexcept override { return dead; }
   void after_repair() noexcept override {}
-  void holder_stalls(const miniray::shm::Stall&, miniray::shm::LockBlock&) noexcept override {}
+  bool holder_stalls(const miniray::shm::Stall& stall, miniray::shm::LockBlock& block) noexcept override {
+    return on_stall && on_stall(stall, block);
+  }
 
   bool dead = false;
+  std::function<bool(const miniray::shm::Stall&, miniray::shm::LockBlock&)> on_stall;  // whether the holder is stopped
   miniray::platform::Descriptor control_file;
   miniray::platform::Descriptor heap_file;
   std::byte* region;

@@ -199,7 +199,7 @@ class World {
     EXPECT(self().objects.is_current(key));
     if (!object.is_sealed) return;
     PayloadView view;
-    EXPECT(self().objects.try_read(self().lock.block(), key, view) == ObjectTable::ReadResult::kReady);
+    EXPECT(self().objects.try_read(self().lock, key, view) == ObjectTable::ReadResult::kReady);
     EXPECT(view.value_bytes() == object.value_bytes && view.contained_count == object.contained.size());
     EXPECT(is_filled(view.data, object.seed, object.value_bytes));
     for (std::uint32_t i = 0; i < view.contained_count; ++i)

@@ -150,7 +150,7 @@ void reader_never_believes_a_move_that_is_undone() {
       for (const Index slot : slots) {
         PayloadView view;
         const ObjectKey key = pair.one.objects.key(slot);
-        if (pair.one.objects.try_read(pair.one.lock.block(), key, view) != ObjectTable::ReadResult::kReady) continue;
+        if (pair.one.objects.try_read(pair.one.lock, key, view) != ObjectTable::ReadResult::kReady) continue;
         EXPECT(view.value_bytes() == 1000);
         if (!pair.one.objects.try_copy(key, view, copy.data())) continue;
         for (const std::byte byte : copy) EXPECT(byte == static_cast<std::byte>(slot));

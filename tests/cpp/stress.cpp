@@ -67,7 +67,7 @@ ObjectKey make_object(Domain& domain, std::uint64_t size, const std::vector<Obje
 
 void check_object(Domain& domain, ObjectKey key) {
   PayloadView view;
-  while (domain.objects.try_read(domain.lock.block(), key, view) != ObjectTable::ReadResult::kReady) std::this_thread::yield();
+  while (domain.objects.try_read(domain.lock, key, view) != ObjectTable::ReadResult::kReady) std::this_thread::yield();
   for (std::uint64_t i = 0; i < view.value_bytes(); ++i) EXPECT(view.data[i] == pattern(key.slot));
 }
 

@@ -163,6 +163,8 @@ def test_num_workers_is_another_word_for_num_cpus() -> None:
         ({"_system_config": 3}, TypeError, "The _system_config must be a dict."),
         ({"logging_level": "loud"}, ValueError, "Unknown level: 'Level LOUD'"),
         ({"task_capacity": 0}, ValueError, "task_capacity must be at least 1, not 0"),
+        ({"object_capacity": 2**32 + 5}, ValueError, "object_capacity must be at most 1073741824, not 4294967301"),
+        ({"worker_capacity": 65_536}, ValueError, "worker_capacity must be at most 65504, not 65536"),
         ({"object_capacity": 1.5}, TypeError, "object_capacity must be an integer"),
         ({"worker_capacity": True}, TypeError, "worker_capacity must be an integer"),
         ({"address": 3}, TypeError, "address must be None or a string"),

@@ -105,6 +105,10 @@ CAPACITY_DEFAULTS: Mapping[str, int] = MappingProxyType(
 )
 """How many entries the tables of the session have: keywords of miniray alone."""
 
+# runtime/domain.hpp kMostRows and kMostProcesses, less those that are no workers
+_MOST: Mapping[str, int] = MappingProxyType(
+    {"object_capacity": 1 << 30, "task_capacity": 1 << 30, "worker_capacity": (1 << 16) - 32}
+)
 _KNOWN = frozenset((*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers", "object_spilling_limit"))
 _RESERVED_RESOURCES = {
     "CPU": "num_cpus",
@@ -380,6 +384,8 @@ def _capacity(name: str, value: object) -> int:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value}")
+    if value > _MOST[name]:
+        raise ValueError(f"{name} must be at most {_MOST[name]}, not {value}")
     return value
 
 

@@ -5,6 +5,7 @@
 #                (deputy.py), and another is tried only for a call that needs a new worker.
 #             O3 what the supervisor sends is read by this thread, or by one that makes an error and wants the last
 #                output of a worker; under _hear_lock. The end of the socket is for this thread alone.
+#             O4 a session that is found damaged needs no supervisor any more: it is only to be closed.
 """The driver's monitor thread."""
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from miniray._runtime.deputy import Deputy
 from miniray._runtime.fault_points import fault_point
 from miniray._runtime.output import OutputSource
 from miniray._runtime.worker_life import describe_end
+from miniray.exceptions import SegmentCorruptedError
 
 _COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
@@ -171,12 +173,16 @@ class Monitor:
                 if fd == self._stop_read:
                     self._drain()
                     return
-                if fd == self._socket.fileno():
-                    self._hear_supervisor()
-                elif (source := self._sources.get(fd)) is not None:
-                    self._read(fd, source)
-                elif self._deputy is not None and self._deputy.handle(fd):
-                    self._try_supervisor()
+                with contextlib.suppress(SegmentCorruptedError):  # O4
+                    self._serve(fd)
+
+    def _serve(self, fd: int) -> None:
+        if fd == self._socket.fileno():
+            self._hear_supervisor()
+        elif (source := self._sources.get(fd)) is not None:
+            self._read(fd, source)
+        elif self._deputy is not None and self._deputy.handle(fd):
+            self._try_supervisor()
 
     def _read(self, fd: int, source: OutputSource) -> None:
         if source.read():
@@ -231,7 +237,7 @@ class Monitor:
         if not self._ready:
             self._failed_starts += 1 if status != -signal.SIGKILL else _FAILED_STARTS / _KILLED_STARTS
         with self._lock:
-            if not self._stopping:
+            if not self._stopping and not core._is_poisoned():
                 self._restart_supervisor(status)
 
     def _restart_supervisor(self, status: int) -> None:

@@ -238,7 +238,7 @@ def session_names() -> list[str]:
     except OSError:
         return []
     names = [file[len(_PREFIX) : -len(_SUFFIX)] for file in files]
-    return [name for name in names if name]
+    return [name for name in names if name and name.isprintable()]  # others may call their files what they like
 
 
 def observe_sessions() -> list[SessionRow]:

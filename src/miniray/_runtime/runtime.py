@@ -185,13 +185,14 @@ class Runtime:
     def stop(self) -> None:
         """End all processes of the session and remove its segments; blocks until they are gone."""
         fault_point("session.stopping")
-        self._monitor.stop()
-        fault_point("session.processes_ended")
-        core._session_close()
-        fault_point("session.closed")
-        core._session_unlink(self.name)
-        os.close(self._doorbell_fd)
-        output.forget_all()
+        with contextlib.ExitStack() as last:  # whatever one of these raises, the others are done
+            last.callback(output.forget_all)
+            last.callback(os.close, self._doorbell_fd)
+            last.callback(core._session_unlink, self.name)
+            last.callback(lambda: fault_point("session.closed"))
+            last.callback(core._session_close)
+            last.callback(lambda: fault_point("session.processes_ended"))
+            self._monitor.stop()
 
 
 def _explained(start: Callable[[], _T]) -> _T:
@@ -269,7 +270,7 @@ def remove_stale_sessions() -> list[Leftover]:
     removed = []
     with contextlib.suppress(OSError):
         for file in sorted(os.listdir(_SHARED_MEMORY_FOLDER)):
-            if not file.startswith("miniray_"):
+            if not file.startswith("miniray_") or not file.isprintable():  # no name of ours; not even text, perhaps
                 continue
             name = file[len("miniray_") : -len(_CONTROL_SUFFIX)] if file.endswith(_CONTROL_SUFFIX) else ""
             with contextlib.suppress(OSError, RuntimeError):

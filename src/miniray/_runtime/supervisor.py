@@ -10,6 +10,8 @@
 #                then one is tried at a time, and when it ends too, the calls that nobody can take fail with the reason.
 #             V5 when all workers wait for others, and no more can be had for _STUCK_SECONDS (worker_capacity, a limit
 #                of the system), the queued calls that need one fail with the reason: nobody waits for ever.
+#             V6 when the session is found damaged, the workers are ended at once, whatever they run: no call can end
+#                any more. The driver hears of it by its own calls, and closes the session.
 # Crash       the driver's monitor starts another; driver and supervisor dead together: each worker's watchdog ends it.
 """Entry point of the supervisor process."""
 
@@ -32,6 +34,7 @@ from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
+from miniray.exceptions import SegmentCorruptedError
 
 _KIND_WORKER = 3  # process_table.hpp ProcessKind
 _NO_ROW, _NO_TASK = 0, 1  # what core._recover found of a process
@@ -97,7 +100,24 @@ class Supervisor:
         return all(fd != self._driver_fd for fd, _ in waiter.poll()) and self._hear_driver()
 
     def run(self) -> None:
-        """Serve until the driver ends or says so."""
+        """Work until the driver ends or says so."""
+        try:
+            self._serve()
+        except SegmentCorruptedError:
+            self._wait_for_the_end()
+
+    def _wait_for_the_end(self) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+        poll = select.poll()
+        for fd in (self._driver_fd, self._socket.fileno()):
+            poll.register(fd, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._driver_fd or not self._hear_driver():
+                    return
+
+    def _serve(self) -> None:
         core._sweep()
         for pid, kind, _, _ in core._processes():
             if kind == _KIND_WORKER:

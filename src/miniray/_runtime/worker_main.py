@@ -17,7 +17,7 @@ from miniray._runtime import output
 from miniray._runtime.error_capture import make_task_error
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._task_error import safe_text
-from miniray.exceptions import TaskCancelledError
+from miniray.exceptions import SegmentCorruptedError, TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +95,8 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
         core._run_worker(load_function, _on_error, _before_task, _flush_output, _on_unread_error, config["pool_size"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except SegmentCorruptedError:  # the driver's own calls tell it
+        code = 1
     except BaseException:
         traceback.print_exc()
         code = 1

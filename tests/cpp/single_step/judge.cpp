@@ -35,8 +35,8 @@ std::uint32_t holder_of(ProcessId process) { return miniray::shm::LockWord::hold
 
 // Undoes whatever the dead had begun, as Lock does for whoever comes first.
 void undo(const Image& image, const std::vector<ProcessId>& dead) {
-  miniray::process::ProcessTable processes(image.region(), &image.header().processes);
-  miniray::shm::Lock lock(image.region(), &image.lock_block(), &processes);
+  miniray::process::ProcessTable processes(image.region(), &image.header().processes, image.header().processes);
+  miniray::shm::Lock lock(image.region(), image.control_bytes(), &image.lock_block(), &processes);
   lock.set_holder(miniray::shm::LockWord::holder(0x7000, 0));  // nobody's row; the lock is free again at the end
   for (const ProcessId process : dead) (void)lock.recover_from(holder_of(process));
 }
