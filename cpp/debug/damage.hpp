@@ -13,17 +13,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
+
+#include "platform/platform.hpp"
 
 namespace miniray::debug {
 
 inline constexpr std::size_t kDamageTextBytes = 120;
 
 // What was found, in words; copied, because it may come out of another process's memory.
-class Damage {
+class Damage final : public std::exception {
  public:
   // At most kDamageTextBytes of `text` are read.
   explicit Damage(const char* text) noexcept { std::memcpy(text_, text, strnlen(text, sizeof(text_) - 1)); }
   [[nodiscard]] const char* text() const noexcept { return text_; }
+  [[nodiscard]] const char* what() const noexcept override { return text_; }
 
  private:
   char text_[kDamageTextBytes] = {};
@@ -37,11 +41,6 @@ inline constinit std::int64_t patience_ns = 30'000'000'000;
 [[noreturn, gnu::cold]] void tell_damage(const Damage& damage);  // that another process has found
 
 // How often this thread has thrown Damage: by it a section sees that it is being left (std::uncaught_exceptions() costs ten times as much).
-#if defined(__ELF__)
-#define MINIRAY_STATIC_TLS [[gnu::tls_model("initial-exec")]]  // one load, in a module that is loaded late too
-#else
-#define MINIRAY_STATIC_TLS
-#endif
 MINIRAY_STATIC_TLS extern thread_local constinit std::uint32_t damage_count;
 
 // What this thread found last: for the Transaction that is left by it.

@@ -9,6 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 
+// A few words that a thread has of its own, for hot paths: one load, in a module that is loaded late too. Only for what is constinit.
+#if defined(__ELF__)
+#define MINIRAY_STATIC_TLS [[gnu::tls_model("initial-exec")]]
+#else
+#define MINIRAY_STATIC_TLS
+#endif
+
 namespace miniray::platform {
 
 using ProcessNumber = std::int32_t;  // what the kernel calls pid

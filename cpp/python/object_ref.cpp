@@ -13,7 +13,7 @@ PyTypeObject* object_ref_type = nullptr;
 
 namespace {
 
-thread_local RefCollector* collector = nullptr;
+MINIRAY_STATIC_TLS thread_local constinit RefCollector* collector = nullptr;
 PyObject* rebuild_function = nullptr;
 
 ObjectRefObject* cast(PyObject* self) noexcept { return reinterpret_cast<ObjectRefObject*>(self); }

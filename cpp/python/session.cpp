@@ -14,7 +14,7 @@ Session* session = nullptr;
 std::uint64_t epoch = 0;
 Hooks hooks;
 const char* pickling_what = "object";
-thread_local std::uint32_t uses_of_this_thread = 0;
+MINIRAY_STATIC_TLS thread_local constinit std::uint32_t uses_of_this_thread = 0;
 
 namespace {
 

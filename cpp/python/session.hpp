@@ -74,7 +74,7 @@ extern Session* session;     // null while none is attached
 extern std::uint64_t epoch;  // of the current session; never reused
 extern Hooks hooks;
 
-extern thread_local std::uint32_t uses_of_this_thread;
+MINIRAY_STATIC_TLS extern thread_local constinit std::uint32_t uses_of_this_thread;
 // One call of a thread that uses the session; pickling may run user code in between, which lets other threads run.
 class SessionUse {
  public:

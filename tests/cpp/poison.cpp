@@ -20,7 +20,6 @@ using miniray::runtime::ObjectState;
 using miniray::runtime::ProcessKind;
 using miniray::runtime::Transaction;
 using miniray::shm::Index;
-using miniray::shm::kNone;
 using miniray::shm::LockWord;
 
 constexpr std::uint32_t kDeadHolder = LockWord::holder(7, 3);

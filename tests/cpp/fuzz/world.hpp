@@ -7,6 +7,7 @@
 
 #include <array>
 #include <deque>
+#include <exception>
 #include <random>
 #include <vector>
 
@@ -23,7 +24,9 @@ using miniray::runtime::Transaction;
 using miniray::shm::Index;
 using miniray::shm::kNone;
 
-struct Refused {};
+struct Refused final : std::exception {
+  [[nodiscard]] const char* what() const noexcept override { return "refused"; }
+};
 
 class Dice {
  public:

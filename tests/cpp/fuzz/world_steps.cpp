@@ -98,7 +98,6 @@ void World::run_task() {
     if (domain.objects[object].size_bytes.get() == 0)
       (void)domain.objects.reserve(transaction, object, dice_.one_in(2) ? 16 : 100, false, false);
     domain.scheduler.seal(transaction, object, dice_.one_in(8) ? ObjectState::kError : ObjectState::kSealed, wakes);
-    if (domain.objects[object].references.get() == 0) domain.objects.free(transaction, object);
     object = next;
   }
   if (transaction.room() < 2048) transaction.commit();
