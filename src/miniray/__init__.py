@@ -1,8 +1,10 @@
 """Ray's API for one machine, at the speed of shared memory: ``import miniray as ray``."""
 
+import importlib as _importlib
 from typing import TYPE_CHECKING
 
 from miniray import actor, exceptions
+from miniray._api import absent_modules as _absent_modules
 from miniray._api import unsupported as _unsupported
 from miniray._api.actors import get_actor, kill, method
 from miniray._api.objects import ObjectRef, get, put, wait
@@ -67,7 +69,14 @@ __all__ = [
 ]
 
 
+_LAZY_MODULES = ("cloudpickle", "types", "util")  # imported when somebody asks, so that `import miniray` stays quick
+
+_absent_modules.install()
+
+
 def __getattr__(name: str) -> "Any":
+    if name in _LAZY_MODULES:
+        return _importlib.import_module(f"miniray.{name}")
     if name.startswith("__"):
         raise AttributeError(f"module 'miniray' has no attribute {name!r}")
     return _unsupported.raise_unsupported_attribute(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pickle
+import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ from miniray._api.exported import export
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
+from miniray._runtime import observation
 from miniray._runtime.actor_host import Construct
 from miniray.exceptions import ActorAlreadyExistsError
 
@@ -92,7 +94,7 @@ class ActorClass:
             found = find_actor(name, namespace) if options.get("get_if_exists") else None
             if found is not None:
                 return found
-            claim = core._claim_name(pickle.dumps((name, self._info())), name_id(name, namespace))
+            claim = core._claim_name(pickle.dumps((name, namespace, self._info())), name_id(name, namespace))
             if claim is None and not options.get("get_if_exists"):
                 raise ActorAlreadyExistsError(
                     f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the "
@@ -186,8 +188,21 @@ def find_actor(name: str, namespace: str) -> ActorHandle | None:
     if found is None:
         return None
     ref, payload = found
-    _, packed_info = pickle.loads(payload)
+    *_, packed_info = pickle.loads(payload)
     return ActorHandle(ref, packed_info)
+
+
+def list_named() -> list[tuple[str, str]]:
+    """Return namespace and name of each named actor that lives, sorted."""
+    found = []
+    for row in observation.observe_objects(None):
+        if row.is_function:  # or a name: both have ids from outside
+            words = int(row.object_id[:16], 16), int(row.object_id[16:], 16)
+            named = core._find_actor(b"".join(word.to_bytes(8, sys.byteorder) for word in words))
+            if named is not None:
+                name, namespace, _ = pickle.loads(named[1])
+                found.append((namespace, name))
+    return sorted(found)
 
 
 def make_actor_class(actor_class: type, options: Mapping[str, Any]) -> ActorClass:
