@@ -152,7 +152,7 @@ def test_callbacks_get_the_result_or_the_error(pool, multi):
     answers = multiprocessing.SimpleQueue()
     pool.apply_async(double, (4,), callback=answers.put)
     assert answers.get() == 8
-    pool.map_async(double, [1, 2], callback=answers.put)
+    pool.map_async(double, [1, 2], chunksize=2, callback=answers.put)
     assert answers.get() == [2, 4]
     pool.apply_async(fail_at_two, (2,), error_callback=lambda error: answers.put(type(error).__name__))
     assert "Error" in answers.get()

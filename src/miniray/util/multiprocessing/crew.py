@@ -211,13 +211,13 @@ class Crew:
             try:
                 calls.append((chunk, self._actor(place).run.remote(chunk.function, chunk.calls)))
             except Exception as error:  # it does not pickle, or there is no actor
-                chunk.finish(error)
+                chunk.finish(error.with_traceback(None))
         for position, (chunk, ref) in enumerate(calls):
             outcomes: list[Any] | Exception
             try:
                 outcomes = miniray.get(ref)
             except Exception as error:
-                outcomes = error
+                outcomes = error.with_traceback(None)  # it would keep this frame, and that the actor
             chunk.finish(outcomes)
             if isinstance(outcomes, RayActorError):
                 self._replace(place, [chunk for chunk, _ in calls[position + 1 :]])
