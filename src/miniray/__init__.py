@@ -69,7 +69,12 @@ __all__ = [
 ]
 
 
-_LAZY_MODULES = ("cloudpickle", "types", "util")  # imported when somebody asks, so that `import miniray` stays quick
+_LAZY_MODULES = (
+    "cloudpickle",
+    "dag",
+    "types",
+    "util",
+)  # imported when somebody asks: `import miniray` stays quick
 
 _absent_modules.install()
 

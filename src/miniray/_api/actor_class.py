@@ -17,7 +17,6 @@ from miniray import _miniray_core as core
 from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
 from miniray._api.actor_options import resolve_actor_demands, validate_actor_options
 from miniray._api.exported import export
-from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
 from miniray._runtime import observation
@@ -26,6 +25,8 @@ from miniray.exceptions import ActorAlreadyExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from miniray._api.dag.calls import ClassNode
 
 
 _CLAIM_PAUSE_SECONDS = 0.0005
@@ -124,9 +125,16 @@ class ActorClass:
         validate_actor_options(merged, given_in_options=actor_options)
         return _ClassWithOptions(ActorClass(self.__ray_actor_class__, merged))
 
-    def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: graphs by ``bind`` are later work."""
-        raise_later("ray.dag (.bind)")
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """Return the node of a task graph that stands for an actor of this class.
+
+        Args:
+            *args: Arguments of ``__init__`` by position; they may be or hold other nodes.
+            **kwargs: Arguments by name.
+        """
+        from miniray._api.dag.calls import ClassNode  # few programs build graphs
+
+        return ClassNode(self, args, kwargs, self._options)
 
     def __reduce__(self) -> Any:
         return ActorClass, (self.__ray_actor_class__, self._options)

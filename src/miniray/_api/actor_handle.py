@@ -193,9 +193,21 @@ class ActorMethod:
             check_num_returns(options["num_returns"], is_generator=False)
         return ActorMethod(_Call(call.ref, call.packed_info, self.__name__, {**call.options, **options}))
 
-    def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: graphs by ``bind`` are later work."""
-        raise_later("ray.dag (.bind)")
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the node of a task graph that stands for this call; of a method with several results a tuple of nodes.
+
+        Args:
+            *args: Arguments by position; they may be or hold other nodes.
+            **kwargs: Arguments by name.
+
+        Raises:
+            TypeError: The method does not take these arguments.
+        """
+        from miniray._api.dag.calls import bind_method  # few programs build graphs
+
+        call = self._call
+        call._check_arguments(args, kwargs)
+        return bind_method(ActorHandle(call.ref, call.packed_info), self.__name__, call.options, args, kwargs)
 
     def __reduce__(self) -> Any:
         call = self._call

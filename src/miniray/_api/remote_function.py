@@ -27,6 +27,8 @@ from miniray._api.warn_once import warn_once
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from miniray._api.dag.calls import FunctionNode
+
 
 class RemoteFunction:
     """A function whose calls run in worker processes.
@@ -65,11 +67,16 @@ class RemoteFunction:
         validate_task_options(task_options, in_options=True, is_generator_callable=_is_generator(self._function))
         return _FunctionWithOptions(self, merge_task_options(self._options, task_options))
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: graphs by ``bind`` are later work."""
-        from miniray._api.unsupported import raise_later
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode:
+        """Return the node of a task graph that stands for this call.
 
-        raise_later("ray.dag (.bind)")
+        Args:
+            *args: Arguments by position; they may be or hold other nodes.
+            **kwargs: Arguments by name.
+        """
+        from miniray._api.dag.calls import FunctionNode  # few programs build graphs
+
+        return FunctionNode(self, args, kwargs, self._options)
 
     def __reduce__(self) -> Any:
         return _rebuild, (self._function, self._options)

@@ -167,7 +167,6 @@ UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
     {
         "autoscaler": "clusters of several machines",
         "cluster_utils": "clusters of several machines",
-        "dag": "task graphs",
         "data": "Ray Data",
         "experimental": "Ray's experiments",
         "internal": "Ray's internals",
