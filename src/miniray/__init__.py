@@ -7,6 +7,7 @@ from miniray import actor, exceptions
 from miniray._api import absent_modules as _absent_modules
 from miniray._api import unsupported as _unsupported
 from miniray._api.actors import get_actor, kill, method
+from miniray._api.logging_config import LoggingConfig
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
 from miniray._api.session import init, is_initialized, shutdown
@@ -36,6 +37,7 @@ WORKER_MODE = 1
 __all__ = [
     "SCRIPT_MODE",
     "WORKER_MODE",
+    "LoggingConfig",
     "ObjectID",
     "ObjectRef",
     "__version__",

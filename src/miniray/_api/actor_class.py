@@ -19,7 +19,6 @@ from miniray._api.actor_options import resolve_actor_demands, validate_actor_opt
 from miniray._api.exported import export
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
-from miniray._runtime import observation
 from miniray._runtime.actor_host import Construct
 from miniray.exceptions import ActorAlreadyExistsError
 
@@ -202,6 +201,8 @@ def find_actor(name: str, namespace: str) -> ActorHandle | None:
 
 def list_named() -> list[tuple[str, str]]:
     """Return namespace and name of each named actor that lives, sorted."""
+    from miniray._runtime import observation  # few programs ask, and it imports much
+
     found = []
     for row in observation.observe_objects(None):
         if row.is_function:  # or a name: both have ids from outside

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from miniray._api.logging_config import LoggingConfig, resolve_logging_config
 from miniray._api.settings import MemorySettings, env_flag, memory_settings, record_call_sites, temp_folder
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
@@ -140,6 +141,7 @@ class InitOptions:
         object_store_was_given: Whether the user gave the size of the store.
         record_call_sites: Whether objects remember the line that made them.
         memory: How the memory monitor acts.
+        logging_config: How driver and workers log; None: as they do.
     """
 
     num_cpus: int
@@ -170,6 +172,7 @@ class InitOptions:
     object_store_was_given: bool = False
     record_call_sites: bool = False
     memory: MemorySettings = field(default_factory=MemorySettings)
+    logging_config: LoggingConfig | None = None
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -201,8 +204,6 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
     job_config = given["job_config"]
     if given["runtime_env"] or getattr(job_config, "runtime_env", None):
         raise_later("init(runtime_env=...)")
-    if given["logging_config"] is not None or os.environ.get("RAY_LOGGING_CONFIG_ENCODING"):
-        raise_later("init(logging_config=...)")
     if given["enable_resource_isolation"]:
         warn_once(
             "enable_resource_isolation",
@@ -248,6 +249,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         object_store_was_given=given["object_store_memory"] is not None,
         record_call_sites=record_call_sites(given["_system_config"]),
         memory=memory_settings(given["_system_config"]),
+        logging_config=resolve_logging_config(given["logging_config"]),
     )
 
 

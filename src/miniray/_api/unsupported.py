@@ -144,7 +144,6 @@ UNSUPPORTED_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "DynamicObjectRefGenerator": "generator tasks",
         "ObjectRefGenerator": "generator tasks",
         "Language": "other languages than Python",
-        "LoggingConfig": "structured logging",
         "_config": "Ray's internal settings",
         "util.connect": "Ray Client",
         "util.disconnect": "Ray Client",

@@ -13,11 +13,11 @@ import logging
 import os
 import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, namespace, output
+from miniray._runtime import limits, namespace, output, structured_log
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from miniray._runtime.machine import StorePlan
+    from miniray._runtime.structured_log import LogSettings
 
 _SHARED_MEMORY_FOLDER = "/dev/shm"
 _CONTROL_SUFFIX = "_scheduler"
@@ -51,6 +52,7 @@ class SessionConfig:
         memory_threshold: Share of the memory from which on workers are ended.
         memory_refresh_s: Seconds between two looks at the memory while tasks run; 0: never.
         memory_retries: How often a task that was ended for memory is tried again; None: without a limit.
+        logging: How driver and workers log; None: as they do.
     """
 
     pool_size: int
@@ -69,6 +71,7 @@ class SessionConfig:
     memory_threshold: float = 0.95
     memory_refresh_s: float = 0.25
     memory_retries: int | None = None
+    logging: LogSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class Runtime:
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
             namespace.enter(config.namespace)
+            if config.logging is not None:
+                structured_log.apply(config.logging, self.name)
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
             self._doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -134,6 +139,7 @@ class Runtime:
                     "pool_size": config.pool_size,
                     "worker_capacity": config.worker_capacity,
                     "namespace": config.namespace,
+                    "logging": None if config.logging is None else asdict(config.logging),
                     "path": [path or os.getcwd() for path in sys.path],
                     "program": sys.argv[0] if sys.argv else "",
                     "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},

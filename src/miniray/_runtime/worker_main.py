@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import actor_host, namespace, output
+from miniray._runtime import actor_host, namespace, output, structured_log
 from miniray._runtime.error_capture import make_task_error
 from miniray._task_error import safe_text
 from miniray.exceptions import TaskCancelledError
@@ -83,6 +83,8 @@ def run(config: dict[str, Any], stdout_fd: int, stderr_fd: int, life_fd: int) ->
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     output.redirect_worker_streams(stdout_fd, stderr_fd)
     namespace.enter(config["namespace"])
+    if config["logging"] is not None:
+        structured_log.apply(structured_log.LogSettings(**config["logging"]), config["name"])
     core._watch_process(config["driver_pid"], config["name"])
     core._session_adopt_after_fork()
     core._set_life(life_fd)
