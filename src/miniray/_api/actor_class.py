@@ -23,7 +23,7 @@ from miniray._runtime.actor_host import Construct
 from miniray.exceptions import ActorAlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from miniray._api.dag.calls import ClassNode
 
@@ -123,6 +123,12 @@ class ActorClass:
         merged = {**self._options, **actor_options}
         validate_actor_options(merged, given_in_options=actor_options)
         return _ClassWithOptions(ActorClass(self.__ray_actor_class__, merged))
+
+    def _remote(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **actor_options: Any
+    ) -> ActorHandle:
+        """Make an actor with options, as libraries for Ray do."""
+        return self.options(**actor_options).remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
         """Return the node of a task graph that stands for an actor of this class.

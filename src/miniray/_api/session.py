@@ -174,14 +174,14 @@ def _install_sigterm_handler() -> None:
     signal.signal(signal.SIGTERM, leave)
 
 
-def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = True) -> None:
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
     """End the session: its processes are killed, its memory is returned. Does nothing without a session.
 
     Refs of the session give ValueError from now on; arrays that were read from it stay valid.
 
     Args:
-        _exiting_interpreter: Accepted as in Ray.
         wait_for_processes: Accepted as in Ray; miniray always waits.
+        _exiting_interpreter: Accepted as in Ray.
     """
     with _lock:
         runtime.stop()

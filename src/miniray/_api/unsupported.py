@@ -164,8 +164,10 @@ not among them.
 
 UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
     {
+        "_private": "Ray's internals",
         "autoscaler": "clusters of several machines",
         "cluster_utils": "clusters of several machines",
+        "dag.compiled_dag_node": "compiled graphs",
         "data": "Ray Data",
         "experimental": "Ray's experiments",
         "internal": "Ray's internals",

@@ -1,9 +1,8 @@
 # util/__init__.py - Ray's module of utilities: ``from miniray.util import ActorPool``.
 #
-# Invariants  only re-exports, but for list_named_actors and get_node_ip_address, which Ray defines here, too.
+# Invariants  U1 only re-exports, but for list_named_actors and get_node_ip_address, which Ray defines here, too.
+#             U2 nothing here is called `annotations`, not even what __future__ has: so is a module below.
 """Actor pools, queues, process pools and other things that are built on tasks and actors."""
-
-from __future__ import annotations
 
 import typing
 

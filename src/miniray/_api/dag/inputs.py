@@ -76,7 +76,7 @@ class InputNode(DAGNode):
         self._is_in_context = True
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *args: object) -> None:
         pass
 
     def _execute_impl(self, *args: Any, **kwargs: Any) -> Any:

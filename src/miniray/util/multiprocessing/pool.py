@@ -358,7 +358,7 @@ class Pool:
         self._check_running()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
         self.terminate()
 
     def __reduce__(self) -> NoReturn:
