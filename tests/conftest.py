@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing.resource_tracker
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from helpers.states import children, descriptors, sessions_of_ours, wait_until
+from helpers.states import nothing_left
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,12 +32,8 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.config.getoption("--backend") == "ray" or "unit" in request.path.parts:
         yield  # real Ray keeps its session between tests; unit tests start nothing
         return
-    gc.collect()
-    before = sessions_of_ours(), children(), descriptors()
-    yield
-    gc.collect()
-    multiprocessing.resource_tracker._resource_tracker._stop()  # what a test with "spawn" started
-    # What another program leaves goes with its own clean-up: wait, do not fail at once.
-    wait_until(lambda: sessions_of_ours() <= before[0], "no session is left")
-    assert children() <= before[1]
-    assert descriptors() <= before[2]
+    if "shared_session" in request.fixturenames:
+        yield  # looked at once, around all tests that share it
+        return
+    with nothing_left():
+        yield

@@ -1,10 +1,13 @@
 """Ray's API for one machine, at the speed of shared memory: ``import miniray as ray``."""
 
+import importlib as _importlib
 from typing import TYPE_CHECKING
 
 from miniray import actor, exceptions
+from miniray._api import absent_modules as _absent_modules
 from miniray._api import unsupported as _unsupported
 from miniray._api.actors import get_actor, kill, method
+from miniray._api.logging_config import LoggingConfig
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
 from miniray._api.session import init, is_initialized, shutdown
@@ -34,6 +37,7 @@ WORKER_MODE = 1
 __all__ = [
     "SCRIPT_MODE",
     "WORKER_MODE",
+    "LoggingConfig",
     "ObjectID",
     "ObjectRef",
     "__version__",
@@ -67,7 +71,19 @@ __all__ = [
 ]
 
 
+_LAZY_MODULES = (
+    "cloudpickle",
+    "dag",
+    "types",
+    "util",
+)  # imported when somebody asks: `import miniray` stays quick
+
+_absent_modules.install()
+
+
 def __getattr__(name: str) -> "Any":
+    if name in _LAZY_MODULES:
+        return _importlib.import_module(f"miniray.{name}")
     if name.startswith("__"):
         raise AttributeError(f"module 'miniray' has no attribute {name!r}")
     return _unsupported.raise_unsupported_attribute(name)

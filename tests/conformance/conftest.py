@@ -7,6 +7,7 @@ and the leftover checks of ``tests/conftest.py`` see what each body leaves.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -27,6 +28,8 @@ if _HERE not in sys.path:
 
 from program import Program
 from rendezvous import Gate, RunLog, Signal
+
+from helpers.states import nothing_left
 
 # A body that hangs fails after this many seconds. It is a watchdog, not a bound on speed.
 _HANG_SECONDS = 120
@@ -108,6 +111,12 @@ def exceptions(backend: str, ray: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def util(backend: str, _environment: None) -> ModuleType:
+    """Give the backend's ``util`` module."""
+    return importlib.import_module(f"{backend}.util")
+
+
+@pytest.fixture(scope="session")
 def _sessions(ray: ModuleType, backend: str) -> Iterator[Sessions]:
     sessions = Sessions(ray, share=backend == "ray")
     yield sessions
@@ -149,6 +158,18 @@ def module_session(ray: ModuleType, _sessions: Sessions, tmp_path_factory: pytes
     yield
     gc.unfreeze()
     _sessions.release()
+
+
+@pytest.fixture(scope="module")
+def shared_session(_sessions: Sessions, backend: str) -> Iterator[None]:
+    """Run all bodies of a module in one such session, also those that start and end actors.
+
+    What a body leaves is found at the end of the module.
+    """
+    with nothing_left() if backend == "miniray" else contextlib.nullcontext():
+        _sessions.start(**_SHARED_ARGUMENTS)
+        yield
+        _sessions.release()
 
 
 @pytest.fixture

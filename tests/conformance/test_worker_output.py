@@ -36,12 +36,13 @@ def through_the_system():
 def unicode_text():
     print("gr\\u00fc\\u00dfe \\u2713")
 
-print("worker pid", ray.get(speak.remote("hello")))
+pid = ray.get(speak.remote("hello"))
+sys.stdout.write(f"worker pid {pid}\\n")  # in one piece: worker output may come in between two
 ray.get(speak.options(name="given name").remote("named"))
 ray.get(ray.remote(lambda: print("from a lambda")).remote())
 for task in (complain, several_lines, without_newline, through_the_system, unicode_text):
     ray.get(task.remote())
-sys.stdout.write("driver line\\n")  # in one piece: worker output may come in between two
+sys.stdout.write("driver line\\n")
 ray.get(speak.remote("goodbye"))
 sys.stdin.read()
 """)

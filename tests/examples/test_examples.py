@@ -18,6 +18,10 @@ TOKEN = "MINIRAY_EXAMPLE_TEST"  # environment variable that marks a program and 
 # For each file: its arguments, and regular expressions that must be found in its output, in this order.
 EXPECTED = {
     "first_program.py": ([], [r"\(add pid=\d+\)\S* computing 3 \+ 5", r"^Result: 8$"]),
+    "grid_search.py": (
+        ["--rows", "150", "--other", "threading"],
+        [r"^miniray +[\d.]+ s: {'C': ", r"^threading +[\d.]+ s: {'C': ", r"^the same scores: True$"],
+    ),
     "matrix_blocks.py": ([], [r"^6 tasks, 216 MB of arguments, 36 MB copied$", r"process: True$", r"writing: True$"]),
     "monte_carlo_pi.py": ([], [r"^ 10 of 40 tasks: ", r"^ 40 of 40 tasks: pi is about 3\.14"]),
     "out_of_core.py": (
@@ -29,6 +33,10 @@ EXPECTED = {
             r"one process: True$",
             r"left on disk: True$",
         ],
+    ),
+    "parameter_server.py": (
+        [],
+        [r"^step    0: error \d", r"^step  400: error 0\.0\d\d$", r"^found the weights of the data: True$"],
     ),
     "retry_a_crash.py": (
         [],
@@ -58,12 +66,13 @@ EXPECTED = {
             r"handed over for one copy of 1\d\d MB, the put\.$",
         ],
     ),
+    "tree_search.py": (["--size", "6"], [r"^4 ways to place 6 queens", r"^(Q|\.)( (Q|\.)){5}$"]),
     "word_count_tree.py": (
         [],
         [r"^[\d,]+ words of five letters or more in the docstrings of 96 modules$", r"^ +\w+ +\d"],
     ),
 }
-NEEDS_NUMPY = {"matrix_blocks.py", "out_of_core.py", "shared_model.py", "source_census.py"}
+NEEDS_NUMPY = {"matrix_blocks.py", "out_of_core.py", "parameter_server.py", "shared_model.py", "source_census.py"}
 
 
 def test_no_example_is_forgotten():
@@ -99,6 +108,13 @@ def test_example_prints_what_it_promises_and_leaves_nothing_behind(name, tmp_pat
     assert list(tmp_path.iterdir()) == []
     assert eventually_empty(lambda: processes_with(token)) == []
     assert eventually_empty(lambda: segments() - segments_before - mapped_segments()) == set()
+
+
+def test_missing_scikit_learn_is_told():
+    code = f"import sys, runpy; sys.modules['sklearn'] = None; runpy.run_path({str(EXAMPLES / 'grid_search.py')!r})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert ended.returncode == 1
+    assert "This example needs scikit-learn" in ended.stderr
 
 
 def segments():

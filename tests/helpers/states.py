@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import multiprocessing.resource_tracker
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # A state that does not come is a failure after this many seconds: a watchdog, not a bound on speed.
@@ -69,6 +71,20 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"did not happen: {what}"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def nothing_left() -> Iterator[None]:
+    """Fail when what runs inside leaves a segment, a child process or a file descriptor behind."""
+    gc.collect()
+    before = sessions_of_ours(), children(), descriptors()
+    yield
+    gc.collect()
+    multiprocessing.resource_tracker._resource_tracker._stop()  # what a test with "spawn" started
+    # What another program leaves goes with its own clean-up: wait, do not fail at once.
+    wait_until(lambda: sessions_of_ours() <= before[0], "no session is left")
+    assert children() <= before[1]
+    assert descriptors() <= before[2]
 
 
 def is_gone(pid: int) -> bool:

@@ -171,7 +171,7 @@ def test_num_workers_is_another_word_for_num_cpus() -> None:
         ({"address": "somewhere"}, ValueError, "Invalid address format: somewhere"),
         ({"runtime_env": {"pip": ["x"]}}, UnsupportedFeatureError, "runtime_env"),
         ({"job_config": SimpleNamespace(runtime_env={"a": 1})}, UnsupportedFeatureError, "runtime_env"),
-        ({"logging_config": object()}, UnsupportedFeatureError, "logging_config"),
+        ({"logging_config": object()}, TypeError, "logging_config must be a LoggingConfig or None, not object"),
     ],
 )
 def test_bad_argument_is_refused(arguments: dict[str, Any], error: type[Exception], text: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +58,7 @@ def test_every_name_of_ray_is_offered_or_refused() -> None:
     assert not refused & set(RAY["offered"])
 
 
-@pytest.mark.parametrize("name", ["data", "TaskID", "util"])
+@pytest.mark.parametrize("name", ["data", "TaskID", "util.pdb"])
 def test_attribute_of_ray_is_refused_by_name(name: str) -> None:
     with pytest.raises(UnsupportedFeatureError, match=rf"^miniray\.{name} \("):
         unsupported.raise_unsupported_attribute(name)
@@ -63,4 +66,23 @@ def test_attribute_of_ray_is_refused_by_name(name: str) -> None:
 
 def test_attribute_that_ray_has_not_either_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'miniray' has no attribute 'nothing'"):
-        unsupported.raise_unsupported_attribute("nothing")
+        _ = miniray.nothing  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="module 'miniray.util' has no attribute 'nothing'"):
+        _ = miniray.util.nothing
+
+
+@pytest.mark.parametrize("name", ["data", "util.iter", "util.state"])
+def test_import_of_a_module_of_ray_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=rf"^miniray\.{name} \(.*real Ray") as caught:
+        importlib.import_module(f"miniray.{name}")
+    assert caught.value.name == f"miniray.{name}"
+
+
+def test_import_of_what_ray_has_not_either_fails_as_always() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'miniray.nothing'"):
+        importlib.import_module("miniray.nothing")
+
+
+def test_utilities_are_not_imported_before_somebody_asks() -> None:
+    code = "import sys, miniray; assert 'miniray.util' not in sys.modules; miniray.util.ActorPool"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pickle
+import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,14 +17,15 @@ from miniray import _miniray_core as core
 from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
 from miniray._api.actor_options import resolve_actor_demands, validate_actor_options
 from miniray._api.exported import export
-from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
 from miniray._runtime.actor_host import Construct
 from miniray.exceptions import ActorAlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from miniray._api.dag.calls import ClassNode
 
 
 _CLAIM_PAUSE_SECONDS = 0.0005
@@ -92,7 +94,7 @@ class ActorClass:
             found = find_actor(name, namespace) if options.get("get_if_exists") else None
             if found is not None:
                 return found
-            claim = core._claim_name(pickle.dumps((name, self._info())), name_id(name, namespace))
+            claim = core._claim_name(pickle.dumps((name, namespace, self._info())), name_id(name, namespace))
             if claim is None and not options.get("get_if_exists"):
                 raise ActorAlreadyExistsError(
                     f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the "
@@ -122,9 +124,22 @@ class ActorClass:
         validate_actor_options(merged, given_in_options=actor_options)
         return _ClassWithOptions(ActorClass(self.__ray_actor_class__, merged))
 
-    def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: graphs by ``bind`` are later work."""
-        raise_later("ray.dag (.bind)")
+    def _remote(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **actor_options: Any
+    ) -> ActorHandle:
+        """Make an actor with options, as libraries for Ray do."""
+        return self.options(**actor_options).remote(*(args or ()), **(kwargs or {}))
+
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """Return the node of a task graph that stands for an actor of this class.
+
+        Args:
+            *args: Arguments of ``__init__`` by position; they may be or hold other nodes.
+            **kwargs: Arguments by name.
+        """
+        from miniray._api.dag.calls import ClassNode  # few programs build graphs
+
+        return ClassNode(self, args, kwargs, self._options)
 
     def __reduce__(self) -> Any:
         return ActorClass, (self.__ray_actor_class__, self._options)
@@ -186,8 +201,23 @@ def find_actor(name: str, namespace: str) -> ActorHandle | None:
     if found is None:
         return None
     ref, payload = found
-    _, packed_info = pickle.loads(payload)
+    *_, packed_info = pickle.loads(payload)
     return ActorHandle(ref, packed_info)
+
+
+def list_named() -> list[tuple[str, str]]:
+    """Return namespace and name of each named actor that lives, sorted."""
+    from miniray._runtime import observation  # few programs ask, and it imports much
+
+    found = []
+    for row in observation.observe_objects(None):
+        if row.is_function:  # or a name: both have ids from outside
+            words = int(row.object_id[:16], 16), int(row.object_id[16:], 16)
+            named = core._find_actor(b"".join(word.to_bytes(8, sys.byteorder) for word in words))
+            if named is not None:
+                name, namespace, _ = pickle.loads(named[1])
+                found.append((namespace, name))
+    return sorted(found)
 
 
 def make_actor_class(actor_class: type, options: Mapping[str, Any]) -> ActorClass:

@@ -23,7 +23,7 @@ from miniray._runtime.actor_host import Method
 from miniray.exceptions import ActorDiedError, ActorHandleNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _ANY = inspect.Signature(
     [
@@ -193,9 +193,51 @@ class ActorMethod:
             check_num_returns(options["num_returns"], is_generator=False)
         return ActorMethod(_Call(call.ref, call.packed_info, self.__name__, {**call.options, **options}))
 
-    def bind(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: graphs by ``bind`` are later work."""
-        raise_later("ray.dag (.bind)")
+    def _remote(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        name: str = "",
+        num_returns: int | str | None = None,
+        max_task_retries: int | None = None,
+        retry_exceptions: bool | list[type[BaseException]] | None = None,
+        concurrency_group: str | None = None,
+        _generator_backpressure_num_objects: int | None = None,
+        _num_objects_per_yield: int | None = None,
+        enable_task_events: bool | None = None,
+        tensor_transport: str | None = None,
+        _labels: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Call with options, as libraries for Ray do."""
+        given = {
+            "name": name or None,
+            "num_returns": num_returns,
+            "max_task_retries": max_task_retries,
+            "retry_exceptions": retry_exceptions,
+            "concurrency_group": concurrency_group,
+            "_generator_backpressure_num_objects": _generator_backpressure_num_objects,
+            "enable_task_events": enable_task_events,
+            "tensor_transport": tensor_transport,
+            "_labels": _labels,
+        }
+        options = {keyword: value for keyword, value in given.items() if value is not None}
+        return self.options(**options).remote(*(args or ()), **(kwargs or {}))
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the node of a task graph that stands for this call; of a method with several results a tuple of nodes.
+
+        Args:
+            *args: Arguments by position; they may be or hold other nodes.
+            **kwargs: Arguments by name.
+
+        Raises:
+            TypeError: The method does not take these arguments.
+        """
+        from miniray._api.dag.calls import bind_method  # few programs build graphs
+
+        call = self._call
+        call._check_arguments(args, kwargs)
+        return bind_method(ActorHandle(call.ref, call.packed_info), self.__name__, call.options, args, kwargs)
 
     def __reduce__(self) -> Any:
         call = self._call

@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._api.actor_class import find_actor
+from miniray._api.actor_class import find_actor, list_named
 from miniray._api.actor_handle import ActorHandle
 from miniray._api.actor_options import check_num_returns
 from miniray._runtime import namespace as namespaces
@@ -64,6 +64,14 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
             "namespace of the actor."
         )
     return found
+
+
+def list_names(all_namespaces: bool) -> list[Any]:
+    """Return what ``miniray.util.list_named_actors`` does."""
+    core._require_session()
+    if all_namespaces:
+        return [{"namespace": namespace, "name": name} for namespace, name in list_named()]
+    return [name for namespace, name in list_named() if namespace == namespaces.current()]
 
 
 def method(*args: Any, **kwargs: Any) -> Any:

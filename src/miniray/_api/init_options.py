@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from miniray._api.logging_config import LoggingConfig, resolve_logging_config
 from miniray._api.settings import (
     MemorySettings,
     env_flag,
@@ -152,6 +153,7 @@ class InitOptions:
         record_call_sites: Whether objects remember the line that made them.
         memory: How the memory monitor acts.
         stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
+        logging_config: How driver and workers log; None: as they do.
     """
 
     num_cpus: int
@@ -183,6 +185,7 @@ class InitOptions:
     record_call_sites: bool = False
     memory: MemorySettings = field(default_factory=MemorySettings)
     stop_limit_s: float = 30.0
+    logging_config: LoggingConfig | None = None
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -214,8 +217,6 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
     job_config = given["job_config"]
     if given["runtime_env"] or getattr(job_config, "runtime_env", None):
         raise_later("init(runtime_env=...)")
-    if given["logging_config"] is not None or os.environ.get("RAY_LOGGING_CONFIG_ENCODING"):
-        raise_later("init(logging_config=...)")
     if given["enable_resource_isolation"]:
         warn_once(
             "enable_resource_isolation",
@@ -262,6 +263,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         record_call_sites=record_call_sites(given["_system_config"]),
         memory=memory_settings(given["_system_config"]),
         stop_limit_s=stop_limit_s(given["_system_config"]),
+        logging_config=resolve_logging_config(given["logging_config"]),
     )
 
 

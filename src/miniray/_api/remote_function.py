@@ -25,7 +25,9 @@ from miniray._api.options import (
 from miniray._api.warn_once import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from miniray._api.dag.calls import FunctionNode
 
 
 class RemoteFunction:
@@ -65,11 +67,26 @@ class RemoteFunction:
         validate_task_options(task_options, in_options=True, is_generator_callable=_is_generator(self._function))
         return _FunctionWithOptions(self, merge_task_options(self._options, task_options))
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: graphs by ``bind`` are later work."""
-        from miniray._api.unsupported import raise_later
+    def _remote(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        serialized_runtime_env_info: str | None = None,
+        **task_options: Any,
+    ) -> Any:
+        """Call with options, as libraries for Ray do."""
+        return self.options(**task_options).remote(*(args or ()), **(kwargs or {}))
 
-        raise_later("ray.dag (.bind)")
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode:
+        """Return the node of a task graph that stands for this call.
+
+        Args:
+            *args: Arguments by position; they may be or hold other nodes.
+            **kwargs: Arguments by name.
+        """
+        from miniray._api.dag.calls import FunctionNode  # few programs build graphs
+
+        return FunctionNode(self, args, kwargs, self._options)
 
     def __reduce__(self) -> Any:
         return _rebuild, (self._function, self._options)

@@ -15,6 +15,7 @@ from miniray import _miniray_core as core
 from miniray._api.init_options import auto_connect_enabled, resolve_init_options
 from miniray._api.options import RESOURCE_UNIT
 from miniray._runtime import hooks, runtime
+from miniray._runtime.structured_log import LogSettings
 from miniray.exceptions import RaySystemError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
+
+    from miniray._api.logging_config import LoggingConfig
 
 _lock = threading.RLock()
 _logger = logging.getLogger("miniray")
@@ -139,10 +142,17 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 memory_refresh_s=options.memory.refresh_s,
                 stop_limit_s=options.stop_limit_s,
                 memory_retries=options.memory.retries,
+                logging=_log_settings(options.logging_config),
             )
         )
         _install_sigterm_handler()
         return _context()
+
+
+def _log_settings(config: LoggingConfig | None) -> LogSettings | None:
+    if config is None:
+        return None
+    return LogSettings(config.encoding, config.log_level, tuple(config.additional_log_standard_attrs))
 
 
 def _context() -> RayContext:
@@ -173,14 +183,14 @@ def _install_sigterm_handler() -> None:
     signal.signal(signal.SIGTERM, leave)
 
 
-def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = True) -> None:
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
     """End the session: its processes are killed, its memory is returned. Does nothing without a session.
 
     Refs of the session give ValueError from now on; arrays that were read from it stay valid.
 
     Args:
-        _exiting_interpreter: Accepted as in Ray.
         wait_for_processes: Accepted as in Ray; miniray always waits.
+        _exiting_interpreter: Accepted as in Ray.
     """
     with _lock:
         runtime.stop()

@@ -41,7 +41,7 @@ def raise_unsupported_attribute(name: str) -> NoReturn:
     """Answer the access to an attribute of ``miniray`` that does not exist: for the package's ``__getattr__``.
 
     Args:
-        name: The attribute.
+        name: The attribute; of ``miniray.util`` with ``util.`` before it.
 
     Raises:
         UnsupportedFeatureError: Ray has this name.
@@ -50,7 +50,8 @@ def raise_unsupported_attribute(name: str) -> NoReturn:
     feature = UNSUPPORTED_ATTRIBUTES.get(name) or UNSUPPORTED_SUBMODULES.get(name)
     if feature is not None:
         raise_later(f"miniray.{name} ({feature})")
-    raise AttributeError(f"module 'miniray' has no attribute {name!r}")
+    module, _, attribute = f"miniray.{name}".rpartition(".")
+    raise AttributeError(f"module {module!r} has no attribute {attribute!r}")
 
 
 # Functions, with Ray's parameters -------------------------------------------------------------------------------------
@@ -143,8 +144,16 @@ UNSUPPORTED_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "DynamicObjectRefGenerator": "generator tasks",
         "ObjectRefGenerator": "generator tasks",
         "Language": "other languages than Python",
-        "LoggingConfig": "structured logging",
         "_config": "Ray's internal settings",
+        "util.connect": "Ray Client",
+        "util.disconnect": "Ray Client",
+        "util.get_current_placement_group": "placement groups",
+        "util.get_node_instance_id": "clusters of several machines",
+        "util.get_placement_group": "placement groups",
+        "util.pdb": "the remote debugger",
+        "util.placement_group_table": "placement groups",
+        "util.ray_debugpy": "the remote debugger",
+        "util.remove_placement_group": "placement groups",
     }
 )
 """Names of the top level that are no functions or modules, each with the feature that it belongs to.
@@ -155,10 +164,10 @@ not among them.
 
 UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
     {
+        "_private": "Ray's internals",
         "autoscaler": "clusters of several machines",
-        "cloudpickle": "a copy of the cloudpickle package; import cloudpickle itself",
         "cluster_utils": "clusters of several machines",
-        "dag": "task graphs",
+        "dag.compiled_dag_node": "compiled graphs",
         "data": "Ray Data",
         "experimental": "Ray's experiments",
         "internal": "Ray's internals",
@@ -170,8 +179,20 @@ UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
         "serve": "Ray Serve",
         "train": "Ray Train",
         "tune": "Ray Tune",
-        "types": "Ray's typing helpers",
-        "util": "actor pools, queues, placement groups, metrics, the state API, multiprocessing.Pool, joblib",
+        "util.accelerators": "names of accelerators",
+        "util.actor_group": "actor groups, which Ray deprecated",
+        "util.client": "Ray Client",
+        "util.collective": "collective communication of several machines",
+        "util.dask": "Dask on Ray",
+        "util.debugpy": "the remote debugger",
+        "util.iter": "parallel iterators, which Ray deprecated",
+        "util.metrics": "metrics",
+        "util.placement_group": "placement groups",
+        "util.rpdb": "the remote debugger",
+        "util.scheduling_strategies": "placement groups and clusters of several machines",
+        "util.spark": "Ray on Spark",
+        "util.state": "the state API",
+        "util.tracing": "tracing",
         "widgets": "notebook widgets",
         "workflow": "workflows, which Ray itself removed",
     }

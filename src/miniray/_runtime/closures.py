@@ -12,6 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._runtime import reducers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def _find_pickler_type() -> type[Any]:
         class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
                 {types.CodeType: reduce_named_code, memoryview: _reduce_memoryview}
-            )
+            ).new_child(reducers.registered)
 
         _pickler_type = Pickler
     return _pickler_type

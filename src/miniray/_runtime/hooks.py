@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
-from miniray._runtime import awaiting, closures, output, store_errors, torch_tensors
+from miniray._runtime import awaiting, closures, output, reducers, store_errors, torch_tensors
 from miniray._runtime.memory_monitor import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
 from miniray._runtime.pickle_trace import explain
 from miniray._runtime.worker_life import UNKNOWN_END, describe_end, signal_name
@@ -184,10 +184,13 @@ def unread_error(error: BaseException) -> None:
         sys.stderr.write(f"Unhandled error (suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'): {error}\n")
 
 
+_installed: dict[str, Any] = {}
+
+
 def install(auto_init: Callable[[], object]) -> None:
     """Give the core its hooks; ``auto_init`` starts a session when a call needs one."""
     share_tensors = os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") == "1"
-    core._configure_hooks(
+    _installed.update(
         dumps_slow=dumps_slow,
         loads=pickle.loads,
         dumps=torch_tensors.dumps if share_tensors else pickle.dumps,
@@ -205,3 +208,28 @@ def install(auto_init: Callable[[], object]) -> None:
         future=awaiting.future,
         as_future=awaiting.as_future,
     )
+    core._configure_hooks(**_installed)
+
+
+def register_reducer(cls: type, reduce: Callable[[Any], Any]) -> None:
+    """Pickle instances of a class in values of this process by a function of the user's.
+
+    Args:
+        cls: The class.
+        reduce: Returns what ``__reduce__`` would.
+    """
+    reducers.registered[cls] = reduce
+    shares_tensors = _installed["dumps"] is torch_tensors.dumps
+    core._configure_hooks(**{**_installed, "dumps": _dumps_both if shares_tensors else reducers.dumps})
+
+
+def _dumps_both(value: Any, protocol: int | None = None, **keywords: Any) -> bytes:
+    torch_tensors.prepare()
+    return reducers.dumps(value, protocol, **keywords)
+
+
+def deregister_reducer(cls: type) -> None:
+    """Undo that; does nothing for a class that was not registered."""
+    reducers.registered.pop(cls, None)
+    if not reducers.registered:
+        core._configure_hooks(**_installed)

@@ -15,11 +15,11 @@ import logging
 import os
 import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, namespace, output
+from miniray._runtime import limits, namespace, output, structured_log
 from miniray._runtime.fault_points import fault_point
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from miniray._runtime.machine import StorePlan
+    from miniray._runtime.structured_log import LogSettings
 
 _T = TypeVar("_T")
 
@@ -57,6 +58,7 @@ class SessionConfig:
         memory_refresh_s: Seconds between two looks at the memory while tasks run; 0: never.
         memory_retries: How often a task that was ended for memory is tried again; None: without a limit.
         stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
+        logging: How driver and workers log; None: as they do.
     """
 
     pool_size: int
@@ -76,6 +78,7 @@ class SessionConfig:
     memory_refresh_s: float = 0.25
     stop_limit_s: float = 30.0
     memory_retries: int | None = None
+    logging: LogSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ class Runtime:
             if spill_fd >= 0:
                 core._session_spill_file(spill_fd)  # which closes it
             namespace.enter(config.namespace)
+            if config.logging is not None:
+                structured_log.apply(config.logging, self.name)
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
             core._set_stop_limit(round(config.stop_limit_s * 1000))
@@ -149,6 +154,7 @@ class Runtime:
                         "pool_size": config.pool_size,
                         "worker_capacity": config.worker_capacity,
                         "namespace": config.namespace,
+                        "logging": None if config.logging is None else asdict(config.logging),
                         "path": _search_path(),
                         "program": sys.argv[0] if sys.argv else "",
                         "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},

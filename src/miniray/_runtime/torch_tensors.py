@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["dumps"]
+__all__ = ["dumps", "prepare"]
 
 _registered = False
 
@@ -25,9 +25,14 @@ def dumps(
     value: Any, protocol: int | None = None, *, buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None
 ) -> bytes:
     """Pickle like ``pickle.dumps``, but plain CPU tensors as the numpy arrays over their memory."""
+    prepare()
+    return pickle.dumps(value, protocol, buffer_callback=buffer_callback)
+
+
+def prepare() -> None:
+    """Make pickle do that, once torch is imported."""
     if not _registered and "torch" in sys.modules:
         _register()
-    return pickle.dumps(value, protocol, buffer_callback=buffer_callback)
 
 
 def _register() -> None:

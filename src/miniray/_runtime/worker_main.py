@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import actor_host, namespace, output
+from miniray._runtime import actor_host, namespace, output, structured_log
 from miniray._runtime.error_capture import make_task_error
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._task_error import safe_text
@@ -86,6 +86,8 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
     output.redirect_worker_streams(stdout_fd, stderr_fd)
     namespace.enter(config["namespace"])
     fault_point("worker.unwatched")
+    if config["logging"] is not None:
+        structured_log.apply(structured_log.LogSettings(**config["logging"]), config["name"])
     core._watch_process(config["driver_pid"], config["name"])
     fault_point("worker.watched")
     core._session_adopt_after_fork()

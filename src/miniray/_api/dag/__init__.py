@@ -1,0 +1,1 @@
+"""Task graphs: built by ``bind``, run by ``execute``."""

@@ -1,0 +1,8 @@
+# dag/dag_node.py - where Ray defines these; only a re-export.
+"""Re-exports of ``miniray.dag``."""
+
+from __future__ import annotations
+
+from miniray.dag import DAGNode
+
+__all__ = ["DAGNode"]

@@ -1,0 +1,8 @@
+# dag/function_node.py - where Ray defines these; only a re-export.
+"""Re-exports of ``miniray.dag``."""
+
+from __future__ import annotations
+
+from miniray.dag import FunctionNode
+
+__all__ = ["FunctionNode"]
