@@ -28,7 +28,7 @@ def sessions_of_ours() -> set[str]:
     found = set()
     for name in segments():
         session = name.removeprefix("miniray_").removesuffix("_scheduler")
-        if name.endswith("_scheduler") and session:
+        if name.endswith("_scheduler") and session and name.isprintable():  # others call files what they like
             owner = core._session_inspect(session)
             if owner == 0 or (owner > 0 and is_descendant(owner)):
                 found.add(session)
