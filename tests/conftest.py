@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator
 
@@ -13,6 +14,14 @@ from helpers.states import nothing_left
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run tests marked slow")
     parser.addoption("--backend", choices=["miniray", "ray"], default="miniray", help="what tests/conformance runs on")
+    parser.addoption("--part", type=_part, default=(1, 1), metavar="K/N", help="run each N-th test, from the K-th on")
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 1 to N")
+    return int(number), int(count)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -24,6 +33,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marked:
             config.hook.pytest_deselected(items=marked)
             items[:] = [item for item in items if not item.get_closest_marker(marker)]
+    number, count = config.getoption("--part")
+    if count > 1:
+        kept = items[number - 1 :: count]
+        config.hook.pytest_deselected(
+            items=[item for place, item in enumerate(items, 1) if place % count != number % count]
+        )
+        items[:] = kept
 
 
 @pytest.fixture(autouse=True)
