@@ -57,7 +57,6 @@ LEFT_OUT = {
 # Members of classes that are here.
 REFS = ("ObjectID", "ObjectRef")
 MEMBERS_NOT_YET = {
-    **{f"{name}.{member}": "asyncio" for name in REFS for member in ("__await__", "as_future", "future")},
     **{f"{name}.{member}": "ids of the runtime context" for name in REFS for member in ("job_id", "task_id")},
 }
 MEMBERS_LEFT_OUT = {
