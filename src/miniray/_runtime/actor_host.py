@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._runtime.concurrency import DEFAULT_GROUP, Concurrency, Host, Runnable
+from miniray._runtime.thread_host import ThreadHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,7 @@ class _Host:
 
     instance: Any = None
     exit_wanted: bool = False
+    several: Host | None = None  # of an actor that runs several calls at once
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,21 @@ class Construct:
 
     Attributes:
         actor_class: The class as the user wrote it.
+        concurrency: How many calls run at once.
     """
 
     actor_class: type
+    concurrency: Concurrency
 
     def resolve(self) -> Callable[..., None]:
         """Return the function that makes the instance."""
 
         def construct(*args: Any, **kwargs: Any) -> None:
-            _Host.instance = self.actor_class(*args, **kwargs)
+            _Host.several = _make_host(self.concurrency)
+            if _Host.several is None:
+                _Host.instance = self.actor_class(*args, **kwargs)
+            else:
+                _Host.instance = _Host.several.construct(lambda: self.actor_class(*args, **kwargs))
 
         return construct
 
@@ -47,14 +57,34 @@ class Method:
 
     Attributes:
         name: Its name, or one of ``__ray_ready__``, ``__ray_call__`` and ``__ray_terminate__``.
+        group: Its concurrency group.
     """
 
     name: str
+    group: str = DEFAULT_GROUP
 
-    def resolve(self) -> Callable[..., Any]:
+    def resolve(self) -> Callable[..., Any] | Runnable:
         """Return what the call runs, of this process's instance."""
-        built_in = _BUILT_IN.get(self.name)
-        return getattr(_Host.instance, self.name) if built_in is None else built_in
+        function = _BUILT_IN.get(self.name) or getattr(_Host.instance, self.name)
+        if _Host.several is None:
+            return function
+        return Runnable(function, self.group, inspect.iscoroutinefunction(function))
+
+
+def _make_host(concurrency: Concurrency) -> Host | None:
+    if not concurrency.is_several:
+        return None
+    if concurrency.is_async:
+        from miniray._runtime.loop_host import LoopHost  # asyncio takes long to import
+
+        return LoopHost(concurrency)
+    return ThreadHost(concurrency)
+
+
+def serve() -> None:
+    """Run the calls of an actor that runs several at once, until it has ended."""
+    assert _Host.several is not None
+    _Host.several.serve()
 
 
 def _ready() -> bool:
@@ -76,7 +106,10 @@ def exit_actor() -> None:
     """
     if core._own_actor() is None:
         raise TypeError("exit_actor API is called on a non-actor worker, which is not allowed.")
-    _Host.exit_wanted = True
+    if _Host.several is None:
+        _Host.exit_wanted = True
+    else:
+        _Host.several.want_exit()
     raise SystemExit(0)
 
 

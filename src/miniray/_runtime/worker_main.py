@@ -101,7 +101,15 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
     sys.argv = [config["program"]]
     code = 0
     try:
-        core._run_worker(load_function, _on_error, _before_task, _after_call, _on_unread_error, config["pool_size"])
+        core._run_worker(
+            load_function,
+            _on_error,
+            _before_task,
+            _after_call,
+            _on_unread_error,
+            actor_host.serve,
+            config["pool_size"],
+        )
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except SegmentCorruptedError:  # the driver's own calls tell it
