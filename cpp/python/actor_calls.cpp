@@ -18,15 +18,25 @@ namespace {
 constexpr std::uint64_t kIdleSpinNs = 100'000;
 constexpr std::size_t kMostBegun = 1024;
 
-std::atomic<bool> armed = false;   // the event loop sleeps, or is about to
+// What the event loop that sleeps, or is about to, is to be woken for.
+enum class WakeFor : std::uint8_t { kNothing, kCancels, kCalls };
+std::atomic<WakeFor> armed = WakeFor::kNothing;
 std::atomic<bool> nudged = false;  // the main thread is wanted
 
 bool has_actor() { return session != nullptr && session->domain.own_entry().actor.get() != shm::kNone; }
 
 scheduler::ActorEntry& own_actor() { return session->domain.scheduler.actors[session->domain.own_entry().actor.get()]; }
 
+std::atomic<std::uint32_t> cancels = 0;  // of the actor's row, when its calls were looked at last
+
+bool has_cancels(const scheduler::ActorEntry& actor) { return actor.cancels.get() != cancels.load(); }
+
 bool has_calls(const scheduler::ActorEntry& actor) {
-  return actor.first_ready.get() != shm::kNone || actor.has(scheduler::kLeaving);
+  return actor.first_ready.get() != shm::kNone || actor.has(scheduler::kLeaving) || has_cancels(actor);
+}
+
+bool has(WakeFor what, const scheduler::ActorEntry& actor) {
+  return what == WakeFor::kCalls ? has_calls(actor) : what == WakeFor::kCancels && has_cancels(actor);
 }
 
 // _begin_calls(most): the calls that run from now on, by the numbers of their rows; None when the actor has ended.
@@ -111,6 +121,20 @@ PyObject* end_call(PyObject*, PyObject* args) {
   Py_RETURN_TRUE;
 }
 
+// _have_calls_been_cancelled(): whether a call that runs was, since the last time.
+PyObject* have_calls_been_cancelled(PyObject*, PyObject*) {
+  if (!has_actor()) Py_RETURN_FALSE;
+  const std::uint32_t found = own_actor().cancels.get();
+  return PyBool_FromLong(cancels.exchange(found) != found);
+}
+
+// _is_cancelled(call): of one that has begun.
+PyObject* is_cancelled(PyObject*, PyObject* number) {
+  Index task = shm::kNone;
+  if (!parse_call(number, task)) return nullptr;
+  return PyBool_FromLong(session != nullptr && session->domain.scheduler.tasks[task].has(scheduler::kCancelled));
+}
+
 // _end_own_actor(): it leaves; calls that have not been answered fail.
 PyObject* leave_actor(PyObject*, PyObject*) {
   if (has_actor() && !end_own_actor(nullptr, false, {scheduler::kActorEndFormat, scheduler::ActorEnd::kLeft, {}, 0, 0, 0}))
@@ -142,30 +166,35 @@ PyObject* nudge(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-// _begin_sleep(whether to spin first): whether there are calls. If not, the bell rings when one comes, until _end_sleep().
-PyObject* begin_sleep(PyObject*, PyObject* spins) {
-  if (!has_actor()) Py_RETURN_FALSE;
+// _begin_sleep(whether it takes calls, whether to spin first): whether there is something to do. If not, the bell rings when there is,
+// until _end_sleep().
+PyObject* begin_sleep(PyObject*, PyObject* args) {
+  int takes = 0;
+  int spins = 0;
+  if (!PyArg_ParseTuple(args, "pp", &takes, &spins)) return nullptr;
+  if (!has_actor()) Py_RETURN_TRUE;
   flush_before_sleep();
   Domain& domain = session->domain;
   const scheduler::ActorEntry& actor = own_actor();
-  bool found = has_calls(actor);
-  if (!found && spins == Py_True) {
+  const WakeFor what = takes != 0 ? WakeFor::kCalls : WakeFor::kCancels;
+  bool found = has(what, actor);
+  if (!found && spins != 0) {
     const GilRelease released;
     found = runtime::spin_until(domain, session->processors, kIdleSpinNs, runtime::SpinFor::kLease,
-                                [&] { return has_calls(actor); });
+                                [&] { return has(what, actor); });
   }
   if (found) Py_RETURN_TRUE;
-  armed.store(true);
+  armed.store(what);
   domain.own_entry().sleeping.fetch_add_ordered(1);  // [Q3]
-  if (!has_calls(actor)) Py_RETURN_FALSE;
-  armed.store(false);
+  if (!has(what, actor)) Py_RETURN_FALSE;
+  armed.store(WakeFor::kNothing);
   domain.own_entry().sleeping.fetch_sub_ordered(1);
   Py_RETURN_TRUE;
 }
 
 PyObject* end_sleep(PyObject*, PyObject*) {
   if (session == nullptr) Py_RETURN_NONE;
-  armed.store(false);
+  armed.store(WakeFor::kNothing);
   session->domain.own_entry().sleeping.fetch_sub_ordered(1);
   Py_RETURN_NONE;
 }
@@ -181,7 +210,8 @@ PyObject* ring_when_called(PyObject*, PyObject* number) {
   const GilRelease released;
   for (;;) {
     const std::uint32_t wake = entry.wake.load_ordered();  // [Q3]
-    if ((domain.is_poisoned() || has_calls(actor)) && armed.exchange(false)) platform::ring_doorbell(descriptor);
+    if ((domain.is_poisoned() || has(armed.load(), actor)) && armed.exchange(WakeFor::kNothing) != WakeFor::kNothing)
+      platform::ring_doorbell(descriptor);
     (void)platform::wait_on_word(entry.wake.address(), wake, platform::kForever);
   }
 }
@@ -190,10 +220,12 @@ PyMethodDef methods[] = {
     {"_begin_calls", guarded<begin_several>, METH_O, nullptr},
     {"_load_call", guarded<load_call>, METH_O, nullptr},
     {"_end_call", guarded<end_call>, METH_VARARGS, nullptr},
+    {"_have_calls_been_cancelled", guarded<have_calls_been_cancelled>, METH_NOARGS, nullptr},
+    {"_is_cancelled", guarded<is_cancelled>, METH_O, nullptr},
     {"_end_own_actor", guarded<leave_actor>, METH_NOARGS, nullptr},
     {"_wait_for_calls", guarded<wait_for_calls>, METH_O, nullptr},
     {"_nudge", guarded<nudge>, METH_NOARGS, nullptr},
-    {"_begin_sleep", guarded<begin_sleep>, METH_O, nullptr},
+    {"_begin_sleep", guarded<begin_sleep>, METH_VARARGS, nullptr},
     {"_end_sleep", guarded<end_sleep>, METH_NOARGS, nullptr},
     {"_ring_when_called", guarded<ring_when_called>, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},

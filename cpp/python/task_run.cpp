@@ -164,7 +164,7 @@ void drop_results(const scheduler::TaskEntry& entry) {
 
 bool wants_retry(const scheduler::TaskEntry& entry, const Function* function) {
   if (function == nullptr || !PyErr_ExceptionMatches(PyExc_Exception) || entry.retries_left.get() == 0 ||
-      function->retry_on.get() == Py_None)
+      entry.has(scheduler::kCancelled) || function->retry_on.get() == Py_None)
     return false;
   if (function->retry_on.get() == Py_True) return true;
   if (!PyTuple_Check(function->retry_on.get())) return false;
@@ -309,9 +309,15 @@ bool run_task(Index task, bool& leave) {
     if (decode_arguments(entry, given, is_dependency)) {
       std::vector<PyObject*> arguments(given.values.size() + 1);
       for (std::size_t i = 0; i < given.values.size(); ++i) arguments[i + 1] = given.values[i].get();
-      result.reset(PyObject_Vectorcall(function->callable.get(), arguments.data() + 1,
-                                       static_cast<std::size_t>(given.positional) | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                       given.names.get()));
+      session->runs_user_code = !entry.is_call();
+      if (entry.has(scheduler::kCancelled)) {  // after runs_user_code is set: a later cancellation interrupts
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+      } else {
+        result.reset(PyObject_Vectorcall(function->callable.get(), arguments.data() + 1,
+                                         static_cast<std::size_t>(given.positional) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                         given.names.get()));
+      }
+      session->runs_user_code = false;
     }
   }
   return finish_run(task, function, result.get(), is_dependency, leave);
@@ -322,7 +328,12 @@ bool finish_run(Index task, Function* function, PyObject* result, bool is_depend
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   const std::uint32_t result_count = entry.result_count.get();
   Outcome outcome;
-  if (result != nullptr) encode_results(outcome, result, result_count);
+  if (entry.is_call() && entry.has(scheduler::kCancelled)) {  // whatever came of it: as in Ray
+    PyErr_Clear();
+    PyErr_SetNone(PyExc_KeyboardInterrupt);
+  } else if (result != nullptr) {
+    encode_results(outcome, result, result_count);
+  }
   if (function != nullptr) {
     ++function->calls;
     leave = function->max_calls != 0 && function->calls >= function->max_calls;

@@ -160,7 +160,7 @@ class ActorClass:
         concurrency = resolve_concurrency(self.__ray_actor_class__, self._options)
         function = export(
             f"{self.__name__}.__init__",
-            Construct(self.__ray_actor_class__, concurrency),
+            Construct(self.__ray_actor_class__, concurrency, self._options.get("name") or "", self._info()),
             what=self.__ray_actor_class__,
             threads=self._threads(),
         )

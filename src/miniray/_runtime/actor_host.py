@@ -23,6 +23,7 @@ class _Host:
 
     instance: Any = None
     exit_wanted: bool = False
+    made_by: Construct | None = None
     several: Host | None = None  # of an actor that runs several calls at once
 
 
@@ -33,15 +34,20 @@ class Construct:
     Attributes:
         actor_class: The class as the user wrote it.
         concurrency: How many calls run at once.
+        name: Of the actor; empty without one.
+        packed_info: What its handles carry.
     """
 
     actor_class: type
     concurrency: Concurrency
+    name: str = ""
+    packed_info: bytes = b""
 
     def resolve(self) -> Callable[..., None]:
         """Return the function that makes the instance."""
 
         def construct(*args: Any, **kwargs: Any) -> None:
+            _Host.made_by = self
             _Host.several = _make_host(self.concurrency)
             if _Host.several is None:
                 _Host.instance = self.actor_class(*args, **kwargs)
@@ -93,6 +99,16 @@ def _ready() -> bool:
 
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return function(_Host.instance, *args, **kwargs)
+
+
+def own_actor() -> Construct | None:
+    """Return what the actor of this process was made by, None without one."""
+    return _Host.made_by
+
+
+def is_async() -> bool:
+    """Return whether the actor of this process runs in event loops."""
+    return _Host.made_by is not None and _Host.made_by.concurrency.is_async
 
 
 def exit_actor() -> None:

@@ -35,9 +35,7 @@ class _Mailbox(selectors.DefaultSelector):
             return super().select(timeout)
         if host.take() or (timeout is not None and timeout <= 0):
             return super().select(0)
-        if host.room() <= 0:  # until a call ends, in this loop
-            return super().select(timeout)
-        if core._begin_sleep(host.has_begun()):
+        if core._begin_sleep(host.room() > 0, host.has_begun()):
             host.take()
             return super().select(0)
         try:
@@ -54,6 +52,7 @@ class _Group:
         self._host = host
         self._limit = limit
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._begun: set[int] = set()  # whose coroutine a cancellation would reach
         self._waiting: collections.deque[Call] = collections.deque()
 
     def put(self, call: Call) -> None:
@@ -63,9 +62,17 @@ class _Group:
         else:
             self._tasks[call.number] = self.loop.create_task(self._run(call))
 
+    def cancel(self) -> None:
+        """Cancel the coroutines of calls that are cancelled; in the thread of the loop."""
+        for number in self._begun:
+            if core._is_cancelled(number):
+                self._tasks[number].cancel()
+
     async def _run(self, call: Call) -> None:
         if self._host.ends:
             self._host.drop()
+        elif core._is_cancelled(call.number):
+            self._host.end(call, None, TaskCancelledError())
         else:
             await self._run_method(call)
         del self._tasks[call.number]
@@ -74,6 +81,7 @@ class _Group:
 
     async def _run_method(self, call: Call) -> None:
         current_call.set(call.number)
+        self._begun.add(call.number)
         value: Any = None
         error: BaseException | None = None
         try:
@@ -84,6 +92,7 @@ class _Group:
             error = TaskCancelledError()
         except BaseException as raised:
             error = raised
+        self._begun.remove(call.number)
         call.forget_arguments()
         self._host.end(call, value, error)
         error = None  # its traceback keeps this frame
@@ -133,6 +142,9 @@ class LoopHost(Host):
 
     def take(self) -> bool:
         """Begin the calls that are there; return whether there were any."""
+        if core._have_calls_been_cancelled():
+            for group in self._groups.values():
+                group.loop.call_soon_threadsafe(group.cancel)
         room = self.room()
         calls = core._begin_calls(room) if room > 0 else []
         if calls is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
 from miniray._runtime.concurrency import DEFAULT_GROUP, Call, Concurrency, Host, current_call
+from miniray.exceptions import TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,9 @@ class _Group:
         if self._host.ends:
             self._host.drop()
             return
+        if core._is_cancelled(call.number):
+            self._host.end(call, None, TaskCancelledError())
+            return
         current_call.set(call.number)
         value = error = None
         try:
@@ -80,6 +84,7 @@ class ThreadHost(Host):
     def serve(self) -> None:
         """Give calls to the threads until the actor has ended."""
         while not self.ends or (self.running > 0 and self.fatal is None):
+            core._have_calls_been_cancelled()  # those that have not begun look for themselves, others are let finish
             room = self.room()
             calls = core._begin_calls(room) if room > 0 else []
             if calls is None:
