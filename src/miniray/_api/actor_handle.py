@@ -143,7 +143,7 @@ class _Call:
         retries = options.get("max_task_retries")
         retry_on = options.get("retry_exceptions") or None
         function = export(
-            options.get("name") or f"{self.info.class_name}.{self.__name__}",
+            options.get("name") or f"{self.info.class_name.rpartition('.')[2]}.{self.__name__}",
             Method(self.__name__, group),
             retry_on=tuple(retry_on) if isinstance(retry_on, list) else retry_on,
             threads=self.info.threads,

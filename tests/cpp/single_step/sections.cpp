@@ -38,7 +38,7 @@ struct Excuse {
 constexpr Excuse kExcuses[] = {
     {"runtime/domain_files.cpp create",
      "before the domain's version is stored nobody attaches; whoever makes it next starts over"},
-    {"runtime/wait.cpp wait_for_lease", "looks at its lease under the lock, and changes nothing"},
+    {"runtime/wait.hpp wait_for_work", "looks at its lease under the lock, and changes nothing"},
     {"store/object_table.cpp try_read", "looks again at a row that cannot be true, and changes nothing"},
     {"runtime/spilling.cpp reserve_payload",
      "discards after a refused growth, as `put given up` does; its other section is stepped"},
@@ -51,7 +51,6 @@ constexpr Excuse kExcuses[] = {
     {"python/cancellation.cpp cancel", kOnlyReads},
     {"python/cancellation.cpp find_children", kOnlyReads},
     {"python/cancellation.cpp cancel_task", kCombines},
-    {"python/context.cpp resources", kOnlyReads},
     {"python/caller.cpp call", "needs Python; scenario.cpp submit() does the same in the same order"},
     {"python/actor_calls.cpp begin_calls", kCombines},
     {"python/task_run.cpp complete", "needs Python; scenario.cpp finish_task() does the same in the same order"},
