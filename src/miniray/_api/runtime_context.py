@@ -36,7 +36,11 @@ class RuntimeContext:
     def get(self) -> dict[str, Any]:
         """Return the ids by name; deprecated, as in Ray."""
         warnings.warn("Use get_xxx_id() methods to get relevant ids instead", DeprecationWarning, stacklevel=2)
-        found = {"job_id": self.get_job_id(), "node_id": self.get_node_id(), "namespace": self.namespace}
+        found: dict[str, Any] = {
+            "job_id": self.get_job_id(),
+            "node_id": self.get_node_id(),
+            "namespace": self.namespace,
+        }
         if self.get_task_id() is not None:
             found["task_id"] = self.get_task_id()
         if self.get_actor_id() is not None:
@@ -72,7 +76,7 @@ class RuntimeContext:
         return f"{running[0]:016x}{session}"
 
     def get_task_name(self) -> str | None:
-        """Return the name of the task that runs: of its function, or that of ``options(name=...)``; None in the driver."""
+        """Return the name of the task that runs, of its function or given by ``options``; None in the driver."""
         running = _running()
         return None if running is None else running[1]
 
