@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from helpers.states import LOST_SECONDS, is_gone, is_stopped, segments, wait_until
 from miniray import _miniray_core as core
@@ -27,13 +27,17 @@ def supervisor_pid() -> int:
     return pid
 
 
-def pause_all(pids: Sequence[int]) -> None:
-    """Stop processes, see that all of them stand still, and let them go on."""
+@contextlib.contextmanager
+def standing_still(pids: Sequence[int]) -> Iterator[None]:
+    """Stop processes, see that all of them stand still, and let them go on at the end."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: all(map(is_stopped, pids)), "all stand still")
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+    try:
+        wait_until(lambda: all(map(is_stopped, pids)), "all stand still")
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 class Program:

@@ -21,10 +21,12 @@ def ray() -> Iterator[Any]:
     yield miniray
     if not miniray.is_initialized():
         return
-    gc.collect()
-    assert core._validate() is None
-    wait_until(lambda: core._statistics()["tasks"] == 0, "the tasks end")
-    miniray.shutdown()
+    try:
+        gc.collect()
+        assert core._validate() is None
+        wait_until(lambda: core._statistics()["tasks"] == 0, "the tasks end")
+    finally:
+        miniray.shutdown()  # the tests that follow are not to fail with this one
 
 
 @pytest.fixture

@@ -177,13 +177,15 @@ def test_all_workers_killed_at_once_lose_nothing(ray, started, tmp_path_factory)
         return ray.get(leaf.remote(i))
 
     refs = [parent.remote(i) for i in range(4)] + [leaf.remote(i) for i in range(4, 8)]
+    begun = 0
     for _ in range(5):
-        begun = len(wait_for(1))
         wait_for(begun + 1)
         pids = pids_of(KIND_WORKER)
-        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, none sees another die
-            for pid in pids:
-                os.kill(pid, number)
+        for pid in pids:  # stopped first, none sees another die
+            os.kill(pid, signal.SIGSTOP)
+        begun = len(wait_for(0))  # whoever begins from now on is another
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
         wait_until(lambda pids=pids: all(map(is_gone, pids)), "all are gone")
     gate.touch()
     assert ray.get(refs) == list(range(8))

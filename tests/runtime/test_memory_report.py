@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import miniray
-from helpers.programs import pids_of
+from helpers.programs import pids_of, standing_still
 from helpers.states import segments, wait_until
 from miniray import _miniray_core as core
 from miniray import diagnostics
@@ -274,18 +274,20 @@ def test_looking_from_outside_changes_nothing(start):
     program = start("ray.init(num_cpus=1)\nkept = ray.put(bytes(10**6))")
     wait_until(lambda: observation.observe_session(program.session).workers == {"idle": 1}, "the worker is there")
     control, heap = (Path(f"/dev/shm/miniray_{program.session}_{kind}") for kind in ("scheduler", "objectstore"))
-    # All that is written lies in pages; what a look wrote, or a hole it filled, would show.
-    before = observation.observe_session(program.session)
-    pages = control.stat().st_blocks, heap.stat().st_blocks
-    with control.open("rb") as file:
-        head = file.read(1 << 20)
-    for _ in range(50):
-        observation.observe_objects(program.session)
-    after = observation.observe_session(program.session)
-    assert before.processes == after.processes
-    assert (control.stat().st_blocks, heap.stat().st_blocks) == pages
-    with control.open("rb") as file:
-        assert file.read(1 << 20) == head
+    pids = [process.pid for process in observation.observe_session(program.session).processes]
+    with standing_still(pids):  # whoever writes now is the one who looks
+        before = observation.observe_session(program.session)
+        # All that is written lies in pages; what a look wrote, or a hole it filled, would show.
+        pages = control.stat().st_blocks, heap.stat().st_blocks
+        with control.open("rb") as file:
+            head = file.read(1 << 20)
+        for _ in range(50):
+            observation.observe_objects(program.session)
+        after = observation.observe_session(program.session)
+        assert before.processes == after.processes
+        assert (control.stat().st_blocks, heap.stat().st_blocks) == pages
+        with control.open("rb") as file:
+            assert file.read(1 << 20) == head
 
 
 def check_churn(rows, driver):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from helpers.containers import in_namespaces, output_of
+from helpers.programs import standing_still
 from helpers.states import segments
 
 BUSY = """
@@ -172,10 +173,9 @@ def test_paused_machine_looks_like_nothing(start_program):
         "print({kind for _, kind, _, _ in core._processes()}, core._statistics()['workers'], core._validate())\n"
     )
     program.wait_ready()
-    from helpers.programs import pause_all
-
     for _ in range(5):
-        pause_all([program.process.pid, *program.others])
+        with standing_still([program.process.pid, *program.others]):
+            pass
     assert program.finish() == (0, "{1, 2, 3} 2 None\n", "")
 
 
