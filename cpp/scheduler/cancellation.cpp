@@ -7,8 +7,6 @@
 
 namespace miniray::scheduler {
 
-using process::ProcessEntry;
-
 namespace {
 constexpr std::uint32_t kMinusOne = static_cast<std::uint32_t>(-1);
 constexpr std::uint32_t kRoom = 2048;
