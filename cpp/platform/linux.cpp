@@ -181,12 +181,6 @@ bool announce_thread() noexcept {
 
 void wait_for_announced_thread() noexcept { (void)pthread_mutex_lock(&announced); }
 
-void write_to_standard_error(const char* text) noexcept {
-  pollfd query{STDERR_FILENO, POLLOUT, 0};
-  if (poll(&query, 1, 1000) < 1 || (query.revents & POLLOUT) == 0) return;
-  if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
-}
-
 namespace {
 ssize_t read_random_device(char* destination, std::size_t size_bytes) noexcept {
   const int file = open("/dev/urandom", O_RDONLY | O_CLOEXEC);

@@ -59,9 +59,9 @@ void interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept
 // Blocks until the process behind an open_process() descriptor has ended. False: somebody closed the descriptor.
 [[nodiscard]] bool wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;
-void tell_user(const char* text, std::size_t length) noexcept;  // on standard error, at once
-void block_all_signals() noexcept;                              // for this thread
-void yield_to_other_threads() noexcept;                         // this thread, from now on: the lowest priority
+void tell_user(const char* text) noexcept;  // on standard error; dropped when nobody makes room for it within a second
+void block_all_signals() noexcept;          // for this thread
+void yield_to_other_threads() noexcept;     // this thread, from now on: the lowest priority
 [[nodiscard]] std::uint32_t user_number() noexcept;
 [[nodiscard]] std::uint64_t process_namespace() noexcept;  // 0 when unknown
 [[nodiscard]] std::uint64_t time_namespace() noexcept;     // the same
@@ -69,7 +69,6 @@ void yield_to_other_threads() noexcept;                         // this thread, 
 // waited for; false: the system has no means. Then others may wait, which blocks until that thread has ended.
 [[nodiscard]] bool announce_thread() noexcept;
 void wait_for_announced_thread() noexcept;
-void write_to_standard_error(const char* text) noexcept;  // a line; dropped when nobody makes room for it within a second
 void fill_random(void* destination, std::size_t size_bytes) noexcept;
 void read_boot_id(char (&destination)[40]) noexcept;  // zero-terminated; empty when unknown
 

@@ -1,8 +1,10 @@
 // platform/posix.cpp - primitives that are the same on every POSIX system.
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -27,9 +29,10 @@ ProcessNumber current_process() noexcept { return static_cast<ProcessNumber>(get
 
 void exit_immediately(int code) noexcept { _exit(code); }
 
-void tell_user(const char* text, std::size_t length) noexcept {
-  while (write(STDERR_FILENO, text, length) < 0 && errno == EINTR) {
-  }
+void tell_user(const char* text) noexcept {
+  pollfd query{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&query, 1, 1000) < 1 || (query.revents & POLLOUT) == 0) return;
+  if (write(STDERR_FILENO, text, strlen(text)) < 0) return;
 }
 
 void block_all_signals() noexcept {

@@ -32,8 +32,7 @@ bool is_first_to_tell(shm::LockBlock& block, std::uint64_t section, std::uint32_
 template <class... Values>
 void tell(const char* format, Values... values) noexcept {
   char text[400];
-  const int length = std::snprintf(text, sizeof(text), format, values...);
-  if (length > 0) platform::tell_user(text, static_cast<std::size_t>(length) < sizeof(text) ? length : sizeof(text) - 1);
+  if (std::snprintf(text, sizeof(text), format, values...) > 0) platform::tell_user(text);
 }
 
 }  // namespace
@@ -131,20 +130,18 @@ bool ProcessTable::holder_stalls(const shm::Stall& stall, shm::LockBlock& block)
     if (!is_first_to_tell(block, stall.section, 0)) return is_stopped;
     if (!is_stopped) {
       tell(
-          "miniray: process %d (%s) has not finished a change of the session's tables for %.0f s, and others wait for it. The "
-          "machine may be short of memory or processors.\n",
+          "miniray: process %d (%s) has not finished a change of the session's tables for %.0f s, and others wait for it. "
+          "The machine may be short of memory or processors.\n",
           found.number, who, static_cast<double>(stall.waited_ns) / 1e9);
     } else if (may_end) {
       tell(
-          "miniray: process %d (%s) was stopped (SIGSTOP) in a change of the session's tables, and others wait for it. Let it "
-          "go on: "
-          "kill -CONT %d. After %.1f s it is killed; its task is then tried again as after a crash.\n",
+          "miniray: process %d (%s) was stopped (SIGSTOP) in a change of the session's tables, and others wait for it. "
+          "Let it go on: kill -CONT %d. After %.1f s it is killed; its task is then tried again as after a crash.\n",
           found.number, who, found.number, static_cast<double>(limit_ns) / 1e9);
     } else {
       tell(
           "miniray: process %d (%s) was stopped (SIGSTOP, Ctrl-Z or a debugger) in a change of the session's tables, and "
-          "others wait "
-          "for it. Let it go on: kill -CONT %d.\n",
+          "others wait for it. Let it go on: kill -CONT %d.\n",
           found.number, who, found.number);
     }
   }

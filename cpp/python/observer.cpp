@@ -7,6 +7,7 @@
 #include "python/domain_errors.hpp"
 #include "python/guard.hpp"
 #include "python/object_ref.hpp"
+#include "python/session_functions.hpp"
 #include "runtime/observation.hpp"
 
 namespace miniray::python {
@@ -118,8 +119,8 @@ class Look {
       name_ = session->name;
       return true;
     }
-    const std::string control = std::string("miniray_") + name + "_scheduler";
-    const std::string heap = std::string("miniray_") + name + "_objectstore";
+    const std::string control = control_name(name);
+    const std::string heap = heap_name(name);
     runtime::DomainFailure failure;
     {
       const GilRelease released;

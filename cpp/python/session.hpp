@@ -6,8 +6,8 @@
 //             Y2p pins[slot] is how many views and readers of this process look at that object's payload; the pin bit is set while it
 //                is above 0.
 //             Y3 while a call is inside (SessionUse), the session stays: close waits for it, and `ends` makes waits give up.
-//             Y5 in a poisoned session (shm/lock.hpp L7) every call raises; closing it works.
 //             Y4 `epoch` changes with each session; an ObjectRef of another epoch never touches shared memory.
+//             Y5 in a poisoned session (shm/lock.hpp L7) every call raises; closing it works.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN

@@ -56,8 +56,8 @@ PyObject* recover(PyObject*, PyObject* args) {
     if (!recovery::recover_process(domain, {slot, identity.generation}, end)) continue;
     return PyLong_FromLong(had_task ? 2 : 1);
   }
-  // It had none; or damage gave its row another number, by which it is as dead.
-  (void)recovery::sweep(domain);
+  // It had none, as one that left in order; or damage gave its row another number, by which it is as dead.
+  if (status != 0) (void)recovery::sweep(domain);
   return PyLong_FromLong(0);
 }
 
@@ -190,9 +190,8 @@ PyObject* life_of(PyObject*, PyObject* number) {
 }
 
 constexpr const char* kMainThreadEnded =
-    "\nminiray: the main thread of this worker ended while other threads ran on (pthread_exit, or the exit system call), so "
-    "the "
-    "worker was ended\n";
+    "\nminiray: the main thread of this worker ended while other threads ran on (pthread_exit, or the exit system call), "
+    "so the worker was ended\n";
 
 // _watch_process(pid, name): a native thread that ends this process and unlinks the session when that process has ended; and one that
 // ends this process when this thread does, on which all tasks run.
@@ -218,7 +217,7 @@ PyObject* watch_process(PyObject*, PyObject* args) {
       std::thread([] {
         platform::block_all_signals();
         platform::wait_for_announced_thread();
-        platform::write_to_standard_error(kMainThreadEnded);
+        platform::tell_user(kMainThreadEnded);
         platform::exit_immediately(1);
       }).detach();
     }

@@ -378,13 +378,14 @@ DomainFailure Domain::inspect(const char* control_name, DomainUsage& usage, bool
         found.creator.load_acquire() != 0 &&
         (is_other_version ? found.process_namespace != platform::process_namespace() : !is_of_these_namespaces(found));
     // Of another version only the creator's place is known; a live one must never be taken for damaged.
-    ControlHeader layout{};
+    ControlHeader layout{};  // without rows unless the header can be believed
     layout.config = found.config;
     const bool has_rows = is_domain && found.version.load_acquire() == kLayoutVersion;
+    const bool has_layout = has_rows && is_possible(layout.config);
+    const std::uint64_t laid_out_bytes = has_layout ? lay_out(layout) : 0;
     if ((is_domain || found.magic == 0) && is_elsewhere) {
       failure.error = DomainError::kOtherNamespace;
-    } else if ((has_rows && (!is_possible(layout.config) || lay_out(layout) > facts.size_bytes)) ||
-               (!is_domain && found.magic != 0)) {
+    } else if (has_layout != has_rows || laid_out_bytes > facts.size_bytes || (!is_domain && found.magic != 0)) {
       failure.error = DomainError::kCorrupt;
       if (is_domain) failure.owner = live_creator(found);
     } else {

@@ -135,6 +135,7 @@ ObjectWait::~ObjectWait() {
 
 void WaitAudit::look(Domain& domain) {
   const std::uint64_t begin = platform::monotonic_ns();
+  if (next_ns_ == 0) next_ns_ = begin + kFirstNs;
   if (begin < next_ns_) return;
   domain.audit(suspected_);
   const std::uint64_t end = platform::monotonic_ns();

@@ -54,8 +54,8 @@ class StandingWait {
   Index group_ = kNone;
 };
 
-// For a wait that lasts: what if it can never end, because damage lost the task, the wake-up or a list? Looks after two seconds, and then
-// ever more rarely; never for more than a hundredth of the time.
+// For a wait that lasts: what if it can never end, because damage lost the task, the wake-up or a list? Looks two seconds after the first
+// part of the wait, and then ever more rarely; never for more than a hundredth of the time. Costs a short wait nothing.
 class WaitAudit {
  public:
   // Between two parts of a wait, without the GIL. Throws Damage when the domain is damaged.
@@ -66,7 +66,7 @@ class WaitAudit {
   static constexpr std::uint64_t kLongestNs = 60'000'000'000;
   static constexpr std::uint64_t kShare = 100;
   std::uint64_t pause_ns_ = kFirstNs;
-  std::uint64_t next_ns_ = platform::monotonic_ns() + kFirstNs;
+  std::uint64_t next_ns_ = 0;  // of the next look; 0: the first part has not ended
   const char* suspected_ = nullptr;
 };
 

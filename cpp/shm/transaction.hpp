@@ -6,8 +6,9 @@
 //                free list in this section. Undoing the section makes it unreachable again, whatever it holds.
 //             T3 at most kJournalCapacity sets between two commits; work that may need more is cut into steps by commit().
 //             T4 wakes are collected and done after the lock is free: a system call never happens inside.
-//             T5 a section that is left by Damage (debug/damage.hpp; nothing else is thrown in one) poisons before the lock is free; in a poisoned domain none
-//                begins. A destructor that may run while an exception is under way catches what a section in it throws.
+//             T5 a section that is left by Damage (debug/damage.hpp; nothing else is thrown in one) poisons before the lock is free; in a
+//                poisoned domain none begins. A destructor that may run while an exception is under way catches what a section in it
+//                throws.
 // Crash       before commit: undone by the next holder. After commit, before the wakes: recovery of the dead process wakes all.
 #pragma once
 

@@ -5,8 +5,8 @@
 //             X2 it moves when it is whole in the file and its own pin is the last; then memory is freed in the same section.
 //             X3 the place belongs to the row from begin to end: SpillPlace is truth, whoever dies.
 // Readers     [X4] end_spill(): kSpilled, then offset -> try_read(): offset, flags, flags again, offset again. Who has read the new offset
-//             finds the flag, or when the move was undone meanwhile the old offset, and takes the row anew. The old memory is handed out again only after the section, so a copy made of it is right
-//             if the flag is not there afterwards.
+//             finds the flag, or when the move was undone meanwhile the old offset, and takes the row anew. The old memory is handed out
+//             again only after the section, so a copy made of it is right if the flag is not there afterwards.
 // Crash       abort_spill_step() takes a dead process's chain apart; the objects stay in memory.
 #include <cstring>
 

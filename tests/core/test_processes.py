@@ -331,7 +331,7 @@ def test_segment_that_others_may_read_is_refused(copied):
         ObjectStore(create=False, name=copied.name)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.needs_root
 def test_segment_of_another_user_is_refused(copied):
     os.chown(copied, 12345, 12345)
     with pytest.raises(PermissionError, match="another user"):

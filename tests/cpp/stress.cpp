@@ -1,5 +1,6 @@
-// Threads on one mapping: objects that hold others, are looked at and go to the spill file, tasks through the queue, waits across threads, tables that are trimmed under way.
-// At the end nothing is in use and validate() agrees. Meant for the sanitizers; the seed is printed.
+// Threads on one mapping: objects that hold others, are looked at and go to the spill file, tasks through the queue, waits across
+// threads, tables that are trimmed under way. At the end nothing is in use and validate() agrees. Meant for the sanitizers; the seed is
+// printed.
 #include <array>
 #include <atomic>
 #include <chrono>

@@ -79,16 +79,11 @@ if fault_runs.SITE:
         return runs
 
     @pytest.mark.parametrize("part", range(PARTS))
-    def test_program_ends_right_whatever_happens(passed, part):
-        runs = chosen(passed, 1, 13)[part::PARTS]
-        failures, happened = run_all(runs)
-        assert failures == []
-        assert happened > len(runs) * 0.8
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("part", range(PARTS))
-    def test_program_ends_right_whatever_happens_elsewhere(passed, part):
-        runs = chosen(passed, 2, 17)[part::PARTS]
+    @pytest.mark.parametrize(
+        ("most", "step"), [pytest.param(1, 13, id="some"), pytest.param(2, 17, id="more", marks=pytest.mark.slow)]
+    )
+    def test_program_ends_right_whatever_happens(passed, most, step, part):
+        runs = chosen(passed, most, step)[part::PARTS]
         failures, happened = run_all(runs)
         assert failures == []
         assert happened > len(runs) * 0.8
