@@ -6,10 +6,13 @@
 #include "bindings/scheduler.hpp"
 #include "bindings/shared_domain.hpp"
 #include "bindings/task.hpp"
+#include "python/actor_calls.hpp"
 #include "python/actors.hpp"
 #include "python/awaits.hpp"
 #include "python/caller.hpp"
+#include "python/cancellation.hpp"
 #include "python/codec.hpp"
+#include "python/context.hpp"
 #include "python/executor.hpp"
 #include "python/fault_functions.hpp"
 #include "python/object_ref.hpp"
@@ -32,7 +35,8 @@ NB_MODULE(_miniray_core, module) {
   for (const auto add : {python::add_object_ref_type, python::add_store_memory, python::add_caller_type,
                          python::add_object_functions, python::add_executor_functions, python::add_session_functions,
                          python::add_supervision_functions, python::add_observer_functions, python::add_actor_functions,
-                         python::add_await_functions, python::add_table_functions, python::add_fault_functions}) {
+                         python::add_await_functions, python::add_actor_call_functions, python::add_cancellation_functions,
+                         python::add_context_functions, python::add_table_functions, python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

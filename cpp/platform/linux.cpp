@@ -105,11 +105,23 @@ RunState run_state(ProcessNumber process) noexcept {
   return position[2] == 't' ? RunState::kTraced : RunState::kOther;
 }
 
-void end_process(ProcessNumber process, std::uint64_t start_time) noexcept {
+namespace {
+
+void send_signal(ProcessNumber process, std::uint64_t start_time, int number) noexcept {
   const Descriptor file = open_process(process);
   if (file < 0) return;
-  if (start_time != 0 && process_start_time(process) == start_time) syscall(SYS_pidfd_send_signal, file, SIGKILL, nullptr, 0);
+  if (start_time != 0 && process_start_time(process) == start_time) syscall(SYS_pidfd_send_signal, file, number, nullptr, 0);
   close(file);
+}
+
+}  // namespace
+
+void end_process(ProcessNumber process, std::uint64_t start_time) noexcept { send_signal(process, start_time, SIGKILL); }
+
+int interrupt_signal() noexcept { return SIGRTMIN + 11; }
+
+void interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept {
+  send_signal(process, start_time, interrupt_signal());
 }
 
 Descriptor open_process(ProcessNumber process) noexcept {

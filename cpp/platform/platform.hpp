@@ -53,6 +53,9 @@ enum class RunState { kOther, kStopped, kTraced };  // by SIGSTOP and its like; 
 [[nodiscard]] RunState run_state(ProcessNumber process) noexcept;
 // Kills exactly this process: not another one that has its number by now, and nobody when in doubt.
 void end_process(ProcessNumber process, std::uint64_t start_time) noexcept;
+// Sends interrupt_signal() to exactly this process: it wakes the main thread out of most calls that block.
+void interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept;
+[[nodiscard]] int interrupt_signal() noexcept;  // one that nobody else uses: neither a terminal nor, as a rule, a program
 // Blocks until the process behind an open_process() descriptor has ended. False: somebody closed the descriptor.
 [[nodiscard]] bool wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;

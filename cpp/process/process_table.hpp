@@ -112,6 +112,8 @@ class ProcessTable final : public shm::HolderProbe {
 
   // Kills the process of that row, whatever it does; nobody when it has gone and its number is another's by now.
   void end(Index slot) { platform::end_process(identity(slot).number, (*this)[slot].start_time.load_acquire()); }
+  // Interrupts the main thread of that process.
+  void interrupt(Index slot) { platform::interrupt_process(identity(slot).number, (*this)[slot].start_time.load_acquire()); }
 
   void ring(Index slot);
   void ring_all() noexcept;

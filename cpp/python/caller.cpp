@@ -179,6 +179,8 @@ again:
     Transaction::init(entry.worker, 0);
     Transaction::init(entry.flags, (self->retries != 0 ? scheduler::kRetriable : 0) |
                                        (self->kind == CallKind::kCreation ? scheduler::kCreation : 0));
+    Transaction::init(entry.tag_high,
+                      session->current_task == shm::kNone ? 0 : domain.scheduler.tasks[session->current_task].sequence.get());
     // Told from the start: with very many results the row is committed before it is complete.
     Transaction::init(entry.inline_references, 0);
     Transaction::init(entry.inline_bytes_used, 0);

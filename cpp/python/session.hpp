@@ -64,6 +64,7 @@ struct Session {
   std::vector<Index> read_errors;  // objects in error that were raised here; small, errors are rare
   std::vector<Index> releases;     // objects whose count came to 0 and whose hold bit may still be set
   Index current_task = shm::kNone;
+  bool runs_user_code = false;  // the main thread is in the function of current_task, which may be interrupted
   unsigned long main_thread = 0;
   std::atomic<bool> ends = false;  // being closed: no new calls
   std::uint32_t uses = 0;          // calls inside, of all threads

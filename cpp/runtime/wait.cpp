@@ -8,13 +8,6 @@ namespace {
 
 constexpr std::size_t kKeysPerSection = 512;
 
-// Nanoseconds to sleep until `deadline`; kForever without one; 0 when it is over.
-std::int64_t time_left(std::int64_t deadline_ns) noexcept {
-  if (deadline_ns == platform::kForever) return platform::kForever;
-  const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
-  return deadline_ns > now ? deadline_ns - now : 0;
-}
-
 }  // namespace
 
 bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t needed, bool fail_fast, bool& no_room) {
@@ -118,7 +111,6 @@ void StandingWait::sleep(const std::atomic<bool>& ends) {
     const std::uint32_t wake = group.wake.load_ordered();  // [W4]
     if (group.first_done.get() != kNone || ends.load()) return;
     if (domain_.is_poisoned()) debug::tell_damage(domain_.lock.damage());
-    if (domain_.is_poisoned()) debug::tell_damage(domain_.lock.damage());
     (void)platform::wait_on_word(group.wake.address(), wake, platform::kForever);
   }
 }
@@ -151,40 +143,11 @@ void WaitAudit::look(Domain& domain) {
   next_ns_ = end + (suspected_ != nullptr ? 0 : std::max(pause_ns_, kShare * (end - begin)));
 }
 
-namespace {
-
-// Waits on this process's wake word until `has_work()`, which is asked without the lock and counts when no section is half done.
-template <class HasWork>
-WaitOutcome wait_for_work(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns,
-                          HasWork has_work) {
-  ProcessEntry& entry = domain.own_entry();
-  const shm::LockBlock& lock = domain.lock.block();
-  // Not before the section that wrote it is whole: what is undone must not be run.
-  const auto found = [&] { return has_work() && lock.active.load_acquire() == lock.committed.load_acquire(); };
-  const auto found_for_certain = [&] {
-    if (!has_work()) return false;
-    Transaction transaction(domain.lock);
-    return has_work();
-  };
-  if (spin_until(domain, processors, spin_ns, SpinFor::kLease, found) && has_work()) return WaitOutcome::kReady;
-  for (;;) {
-    const std::uint32_t wake = entry.wake.load_ordered();
-    if (domain.is_poisoned()) debug::tell_damage(domain.lock.damage());
-    entry.sleeping.fetch_add_ordered(1);  // process_table.hpp [W1]
-    if (found_for_certain()) {
-      entry.sleeping.fetch_sub_ordered(1);
-      return WaitOutcome::kReady;
-    }
-    const std::int64_t left = time_left(deadline_ns);
-    const auto result = left == 0 ? platform::WaitResult::kTimedOut : platform::wait_on_word(entry.wake.address(), wake, left);
-    entry.sleeping.fetch_sub_ordered(1);
-    if (found_for_certain()) return WaitOutcome::kReady;
-    if (result == platform::WaitResult::kTimedOut) return WaitOutcome::kTimedOut;
-    if (result == platform::WaitResult::kInterrupted) return WaitOutcome::kInterrupted;
-  }
+std::int64_t time_left(std::int64_t deadline_ns) noexcept {
+  if (deadline_ns == platform::kForever) return platform::kForever;
+  const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
+  return deadline_ns > now ? deadline_ns - now : 0;
 }
-
-}  // namespace
 
 WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns) {
   const ProcessEntry& entry = domain.own_entry();

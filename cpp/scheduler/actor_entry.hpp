@@ -75,7 +75,8 @@ struct alignas(64) ActorEntry {
   Cell<Index> first_running;
   Cell<std::uint32_t> waiting_count;  // calls that have not begun
   Cell<std::uint32_t> creator;        // ProcessId, packed: dies it otherwise than in good order, the actor ends
-  std::uint8_t padding[60];
+  Cell<std::uint32_t> cancels;        // counts calls that run and are cancelled: the host looks for them when it changes
+  std::uint8_t padding[56];
 
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(ActorState::kFree); }
   [[nodiscard]] ActorState current_state() const noexcept { return static_cast<ActorState>(state.get()); }

@@ -43,6 +43,7 @@ Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::u
   Transaction::init(entry.restarts, 0);
   Transaction::init(entry.waiting_count, 0);
   Transaction::init(entry.creator, creator.packed());
+  Transaction::init(entry.cancels, 0);
   for (Cell<Index>* link : {&entry.creation, &entry.name, &entry.first_lane, &entry.last_lane, &entry.first_ready,
                             &entry.last_ready, &entry.first_running}) {
     Transaction::init(*link, kNone);
@@ -165,8 +166,16 @@ void Scheduler::unlink_running(Transaction& transaction, Index task) {
 
 Index Scheduler::begin_call(Transaction& transaction, ProcessId host) {
   ActorEntry& actor = actors[(*processes_)[host.slot].actor.get()];
-  const Index task = actor.first_ready.get();
+  Index task = actor.first_ready.get();
+  for (; task != kNone && tasks[task].has(kCancelled) && tasks[task].first_result.get() == kNone;
+       task = actor.first_ready.get()) {
+    if (transaction.room() < kRoom) transaction.commit();
+    pop_ready(transaction, actor);
+    take_from_lane(transaction, task);
+    end_task(transaction, task);
+  }
   if (task == kNone) return kNone;
+  if (transaction.room() < 256) transaction.commit();
   pop_ready(transaction, actor);
   take_from_lane(transaction, task);
   link_running(transaction, task);
@@ -244,7 +253,7 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
     if (transaction.room() < kRoom) transaction.commit();
     TaskEntry& lost = tasks[task];
     const bool is_made = lost.first_result.get() == kNone && lost.result_count.get() != 0;
-    if (!is_made && lost.retries_left.get() != 0) {
+    if (!is_made && lost.retries_left.get() != 0 && !lost.has(kCancelled)) {
       repeat_call(transaction, task);
       continue;
     }
@@ -294,22 +303,6 @@ void Scheduler::fail_results(Transaction& transaction, Index task, ActorEnd end,
 // What has failed goes; a call that waits for arguments when the last of them is there.
 void Scheduler::end_failed_call(Transaction& transaction, Index task) {
   if (tasks[task].state.get() != as_word(TaskState::kWaiting)) end_task(transaction, task);
-}
-
-void Scheduler::unqueue(Transaction& transaction, Index task) {
-  Shape& queue = shape(tasks[task].shape.get());
-  if (queue.head.get() == task) {
-    queue_pop(transaction, tasks[task].shape.get());
-    return;
-  }
-  debug::WalkLimit limit(tasks.capacity(), "scheduler: a queue has no end");
-  Index before = queue.head.get();
-  for (; tasks[before].next.get() != task; before = tasks[before].next.get()) limit.step();
-  const Index next = tasks[task].next.get();
-  transaction.set(tasks[before].next, next);
-  if (next == kNone) transaction.set(queue.tail, before);
-  transaction.add(queue.queued_count, kMinusOne);
-  transaction.add(header_->resources.queued_count, kMinusOne);
 }
 
 void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord record, ObjectKey error, Wakes& wakes) {

@@ -90,10 +90,13 @@ void Scheduler::queue_push(Transaction& transaction, Index task, bool first) {
     transaction.set(queue.tail, task);
   } else if (first) {
     transaction.set(entry.next, head);
+    transaction.set(tasks[head].lane_previous, task);
     transaction.set(queue.head, task);
   } else {
+    const Index tail = queue.tail.get();
     transaction.set(entry.next, kNone);
-    transaction.set(tasks[queue.tail.get()].next, task);
+    transaction.set(entry.lane_previous, tail);
+    transaction.set(tasks[tail].next, task);
     transaction.set(queue.tail, task);
   }
   transaction.add(queue.queued_count, 1);
@@ -133,6 +136,10 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
   TaskEntry& entry = tasks[task];
   MINIRAY_SOUND(entry.state.get() == as_word(TaskState::kWaiting), "scheduler: a task becomes ready that does not wait");
   const Index index = entry.shape.get();
+  if (entry.actor.get() == kNone && entry.has(kCancelled) && entry.first_result.get() == kNone) {
+    end_task(transaction, task);
+    return;
+  }
   if (entry.actor.get() != kNone && (entry.is_call() || actors[entry.actor.get()].is_over())) {
     make_call_ready(transaction, task, wakes);
     return;

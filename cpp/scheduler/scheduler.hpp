@@ -45,6 +45,7 @@ enum class DeathCause : std::uint8_t {
   kNoWorker = 1,       // the task never ran: no worker could be started
   kMemory = 2,         // ended by the memory monitor; tried again out of a budget of its own
   kMemoryForGood = 3,  // the same, not tried again
+  kCancelled = 4,      // cancel(): nothing died
 };
 
 // How a process ended, for the error that its task's callers get.
@@ -131,6 +132,21 @@ class Scheduler {
   [[nodiscard]] Index pop_low_level(Transaction& transaction);
   // Drops what the task holds and frees its row.
   void end_task(Transaction& transaction, Index task);
+
+  // --- cancel (cancellation.cpp) --------------------------------------------------------------------------------------
+  // What the canceller is to do when the section is over; to the process in row `worker`.
+  enum class CancelStep : std::uint8_t { kNothing, kInterrupt, kKill, kRefused };
+  struct Cancellation {
+    CancelStep step = CancelStep::kNothing;
+    Index worker = kNone;
+  };
+  // Cancels a task or a call: it does not run, is interrupted, or its host is told. kRefused: `force` of a call. May take several
+  // sections, which a canceller that dies leaves to whoever runs the task.
+  [[nodiscard]] Cancellation cancel(Transaction& transaction, Index task, bool force, Wakes& wakes);
+  // Whether a task was made by the one with that sequence.
+  [[nodiscard]] bool is_child(Index task, std::uint64_t parent) const {
+    return !tasks[task].is_free() && tasks[task].tag_high.get() == parent;
+  }
 
   // --- workers ------------------------------------------------------------------------------------------------------
   void add_worker(Transaction& transaction, ProcessId worker, Wakes& wakes);  // becomes idle, or takes a task

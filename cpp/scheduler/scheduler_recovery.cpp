@@ -80,7 +80,7 @@ std::size_t Scheduler::copy_name(Index task, char* name, std::size_t room) const
 // Whether the task has a retry left for that cause.
 bool Scheduler::may_repeat_after_death(Index task, DeathCause cause) const {
   const TaskEntry& entry = tasks[task];
-  if (cause == DeathCause::kMemoryForGood) return false;
+  if (cause == DeathCause::kMemoryForGood || entry.has(kCancelled)) return false;
   return cause == DeathCause::kMemory ? may_repeat_for_memory(entry) : entry.retries_left.get() != 0;
 }
 
@@ -136,6 +136,7 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
     if (tries_again) {
       discard_half_made_results(transaction, task);
     } else if (!is_made) {
+      if (lost.has(kCancelled)) end.cause = DeathCause::kCancelled;
       fail_with_crash(transaction, task, end, wakes);
     }
     if (transaction.room() < kRoom) transaction.commit();
@@ -175,6 +176,7 @@ const char* Scheduler::validate() const {
     std::uint32_t count = 0;
     Index last = kNone;
     for (Index task = queue.head.get(); task != kNone; task = tasks[task].next.get()) {
+      if (last != kNone && tasks[task].lane_previous.get() != last) return "scheduler: a queue is torn";
       if (tasks[task].state.get() != as_word(TaskState::kQueued)) return "scheduler: a task in a queue is not queued";
       if (tasks[task].shape.get() != index) return "scheduler: a task in the queue of another shape";
       if (++count > queued) return "scheduler: a queue has a cycle";

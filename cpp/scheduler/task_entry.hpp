@@ -10,6 +10,8 @@
 //             T5 a call of an actor, or its creation, names the actor and holds one reference on its handle object. Calls that have not
 //                begun stand in a lane, those that run in the actor's list (actor_entry.hpp); a waiting call whose actor is dead stands
 //                nowhere: it ends when its last dependency is there.
+//             T6 a cancelled task that has not begun has no results left to make; one that waits for arguments keeps its row until they
+//                are there, a call until its host comes by.
 // Moves       free -> waiting -> queued -> leased -> free; leased -> queued when the worker died or the call is to be tried
 //             again.
 #pragma once
@@ -32,7 +34,8 @@ inline constexpr std::uint32_t kInlineArgumentBytes = 144;
 // Of TaskEntry::flags.
 inline constexpr std::uint32_t kRetriable = 1;  // it was submitted with retries
 inline constexpr std::uint32_t kCreation = 2;   // of an actor
-inline constexpr std::uint32_t kMemoryEnd = 4;
+inline constexpr std::uint32_t kCancelled = 4;  // it is not run, or (a call) its value is not wanted; never tried again
+inline constexpr std::uint32_t kMemoryEnd = 8;
 
 struct alignas(64) TaskEntry {
   static constexpr const char* kDamagedIndex = "tasks: a number of a row that is not there";
@@ -53,17 +56,18 @@ struct alignas(64) TaskEntry {
   Cell<std::uint32_t> inline_references;  // pairs (slot, generation) at the start of the inline bytes
   Cell<std::uint32_t> flags;              // kRetriable; from kMemoryEnd upwards how often it was ended for memory
   Cell<std::uint64_t> sequence;           // order of submission
-  Cell<std::uint64_t> tag_high;           // low-level module: id of the return reference
+  Cell<std::uint64_t> tag_high;  // low-level module: id of the return reference. Else: sequence of the task that made it
   Cell<std::uint64_t> tag_low;
   Cell<Index> actor;           // kNone: a task
   Cell<std::uint32_t> caller;  // ProcessId, packed; 0: a call that is tried again
   Cell<Index> lane_next;       // of the head of a lane: other lanes of the actor; of one that runs: others that run
-  Cell<Index> lane_previous;
-  Cell<Index> lane_tail;   // of the head of a lane: its last call; else kNone
-  Cell<Index> ready_next;  // of the head of a lane that is queued
+  Cell<Index> lane_previous;   // of a task in a ready queue: the one before it, unless it is the first
+  Cell<Index> lane_tail;       // of the head of a lane: its last call; else kNone
+  Cell<Index> ready_next;      // of the head of a lane that is queued
   std::byte inline_bytes[kInlineArgumentBytes];
 
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(TaskState::kFree); }
+  [[nodiscard]] bool has(std::uint32_t flag) const noexcept { return (flags.get() & flag) != 0; }
   [[nodiscard]] bool is_call() const noexcept { return actor.get() != kNone && (flags.get() & kCreation) == 0; }
   [[nodiscard]] std::uint32_t memory_ends() const noexcept { return flags.get() / kMemoryEnd; }
 };

@@ -7,22 +7,20 @@ from miniray import actor, exceptions
 from miniray._api import absent_modules as _absent_modules
 from miniray._api import unsupported as _unsupported
 from miniray._api.actors import get_actor, kill, method
+from miniray._api.cancel import cancel
+from miniray._api.cluster import available_resources, cluster_resources, nodes
 from miniray._api.logging_config import LoggingConfig
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
+from miniray._api.runtime_context import get_runtime_context
 from miniray._api.session import init, is_initialized, shutdown
 from miniray._api.store_arrays import create, empty, empty_like, zeros
 from miniray._api.unsupported import (
-    available_resources,
-    cancel,
     client,
-    cluster_resources,
     cpp_function,
     get_gpu_ids,
-    get_runtime_context,
     java_actor_class,
     java_function,
-    nodes,
     timeline,
 )
 from miniray._miniray_core import __version__

@@ -77,9 +77,27 @@ def test_loop_that_ends_while_a_call_waits_leaves_all_whole(ray, tmp_path):
     assert ray.get(ref) == "done"
 
 
-def test_awaiting_a_ref_says_what_to_do(ray):
-    async def main():
-        return await ray.put(1)
+def test_loop_that_is_stopped_in_an_await_leaves_the_ref_alone(ray, tmp_path):
+    gate = tmp_path / "gate"
 
-    with pytest.raises(TypeError, match="await"):
-        asyncio.run(main())
+    @ray.remote
+    def wait_for_gate():
+        while not gate.exists():
+            time.sleep(0.001)
+        return "done"
+
+    ref = wait_for_gate.remote()
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(asyncio.wait([asyncio.ensure_future(ref, loop=loop)]))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    waiting.cancel()
+    loop.run_until_complete(asyncio.gather(waiting, return_exceptions=True))
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()
+    gate.touch()
+    assert ray.get(ref) == "done"
+    assert ref.future().result() == "done"

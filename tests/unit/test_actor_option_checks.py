@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import miniray
-from miniray._api.actor_options import ACTOR_OPTIONS, resolve_actor_demands, validate_actor_options
+from miniray._api.actor_options import ACTOR_OPTIONS, resolve_actor_demands, resolve_concurrency, validate_actor_options
 from miniray._api.options import RESOURCE_UNIT
+from miniray._runtime.concurrency import Concurrency
 from miniray.exceptions import UnsupportedFeatureError
 
 RAY: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "ray_actor_options.json").read_text())
@@ -53,10 +54,8 @@ class Plain:
 @pytest.mark.parametrize(
     "options",
     [
-        {"max_concurrency": 2},
         {"max_pending_calls": 1},
         {"lifetime": "detached"},
-        {"concurrency_groups": {"io": 1}},
         {"runtime_env": {"env_vars": {"A": "1"}}},
         {"enable_tensor_transport": True},
         {"placement_group_bundle_index": 0},
@@ -70,21 +69,58 @@ def test_option_of_a_later_release_is_refused_by_name(options: dict[str, Any]) -
         miniray.remote(**options)(Plain)
 
 
-def test_async_methods_are_refused_by_name() -> None:
-    class Asynchronous:
-        async def fetch(self) -> None: ...
-
-    with pytest.raises(UnsupportedFeatureError, match=r"async methods of actors .*Asynchronous\.fetch"):
-        miniray.remote(Asynchronous)
-
-
 def test_generator_methods_are_refused_by_name() -> None:
     class Streaming:
         def numbers(self) -> Any:
             yield 1
 
-    with pytest.raises(UnsupportedFeatureError, match=r"generator methods of actors .*Streaming\.numbers"):
-        miniray.remote(Streaming)
+    class AsyncStreaming:
+        async def numbers(self) -> Any:
+            yield 1
+
+    for kind in (Streaming, AsyncStreaming):
+        with pytest.raises(UnsupportedFeatureError, match=rf"generator methods of actors .*{kind.__name__}\.numbers"):
+            miniray.remote(kind)
+
+
+class Asynchronous:
+    """A class with one coroutine."""
+
+    def plain(self) -> None: ...
+
+    async def fetch(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        (Plain, {}, Concurrency(False, 1)),
+        (Plain, {"max_concurrency": 1}, Concurrency(False, 1)),
+        (Plain, {"max_concurrency": 4}, Concurrency(False, 4)),
+        (Plain, {"concurrency_groups": {"io": 2}}, Concurrency(False, 1, {"io": 2})),
+        (Asynchronous, {}, Concurrency(True, 1000)),
+        (Asynchronous, {"max_concurrency": 1}, Concurrency(True, 1)),
+    ],
+)
+def test_concurrency(kind: type, options: dict[str, Any], expected: Concurrency) -> None:
+    found = resolve_concurrency(kind, options)
+    assert found == expected
+    assert found.is_several == (kind is Asynchronous or options not in ({}, {"max_concurrency": 1}))
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "text"),
+    [
+        (["io"], TypeError, "must be a dict"),
+        ({"": 1}, TypeError, "string that is not empty"),
+        ({1: 1}, TypeError, "string that is not empty"),
+        ({"io": 0}, ValueError, "'io' must be an integer above 0, got 0"),
+        ({"io": "2"}, ValueError, "'io' must be an integer above 0, got '2'"),
+    ],
+)
+def test_bad_concurrency_groups(groups: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        validate_actor_options({"concurrency_groups": groups})
 
 
 @pytest.mark.parametrize(

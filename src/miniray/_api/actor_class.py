@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
 from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
-from miniray._api.actor_options import resolve_actor_demands, validate_actor_options
+from miniray._api.actor_options import resolve_actor_demands, resolve_concurrency, validate_actor_options
 from miniray._api.exported import export
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
@@ -172,14 +172,17 @@ class ActorClass:
                 f"The actor '{self.__name__}' asks for {place.quantities()}, more than this session has in all: it "
                 "stays pending. Raise init(num_cpus=..., num_gpus=..., resources=...), or ask for less.",
             )
+        concurrency = resolve_concurrency(self.__ray_actor_class__, self._options)
         function = export(
             f"{self.__name__}.__init__",
-            Construct(self.__ray_actor_class__),
+            Construct(self.__ray_actor_class__, concurrency, self._options.get("name") or "", self._info()),
             what=self.__ray_actor_class__,
             threads=self._threads(),
         )
         caller.configure(function, shape, 0, 0, 1, 0)
-        caller.configure_creation(core._find_shape(hold.units())[0], self._options.get("max_restarts") or 0, False)
+        caller.configure_creation(
+            core._find_shape(hold.units())[0], self._options.get("max_restarts") or 0, concurrency.is_several
+        )
 
 
 class _ClassWithOptions:

@@ -20,6 +20,7 @@ from miniray._api.exported import export
 from miniray._api.unsupported import raise_later
 from miniray._runtime import closures
 from miniray._runtime.actor_host import Method
+from miniray._runtime.concurrency import DEFAULT_GROUP
 from miniray.exceptions import ActorDiedError, ActorHandleNotFoundError
 
 if TYPE_CHECKING:
@@ -80,12 +81,14 @@ class ActorInfo:
         methods: By name.
         max_task_retries: Default of its methods.
         threads: OMP_NUM_THREADS in its process.
+        groups: Its concurrency groups.
     """
 
     class_name: str
     methods: Mapping[str, MethodInfo]
     max_task_retries: int
     threads: str
+    groups: tuple[str, ...] = ()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -127,17 +130,21 @@ class _Call:
         for keyword in options:
             if keyword not in _METHOD_OPTIONS:
                 raise TypeError(f"ActorMethod.options() got an unexpected keyword argument {keyword!r}")
-        for keyword in ("concurrency_group", "tensor_transport"):
-            if options.get(keyword):
-                raise_later(f"{keyword} of a method")
+        if options.get("tensor_transport"):
+            raise_later("tensor_transport of a method")
+        group = options.get("concurrency_group") or DEFAULT_GROUP
+        if group != DEFAULT_GROUP and group not in self.info.groups:
+            raise ValueError(
+                f"The actor {self.info.class_name} has no concurrency group {group!r}; it has {list(self.info.groups)}."
+            )
         num_returns = options.get("num_returns")
         if isinstance(num_returns, str):
             raise_later(f"num_returns={num_returns!r}")
         retries = options.get("max_task_retries")
         retry_on = options.get("retry_exceptions") or None
         function = export(
-            options.get("name") or f"{self.info.class_name}.{self.__name__}",
-            Method(self.__name__),
+            options.get("name") or f"{self.info.class_name.rpartition('.')[2]}.{self.__name__}",
+            Method(self.__name__, group),
             retry_on=tuple(retry_on) if isinstance(retry_on, list) else retry_on,
             threads=self.info.threads,
         )
@@ -309,19 +316,18 @@ def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) 
         threads: OMP_NUM_THREADS in its process.
 
     Raises:
-        UnsupportedFeatureError: A method is a coroutine or a generator.
+        UnsupportedFeatureError: A method is a generator.
     """
     methods: dict[str, MethodInfo] = {}
     for name, member in inspect.getmembers(actor_class, callable):
         if name in ("__class__", "__init_subclass__", "__subclasshook__", "__new__") or not inspect.isroutine(member):
             continue
-        if inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member):
-            raise_later(f"async methods of actors ({actor_class.__qualname__}.{name})")
-        if inspect.isgeneratorfunction(member):
+        if inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member):
             raise_later(f"generator methods of actors ({actor_class.__qualname__}.{name})")
         options_of_method = getattr(member, "__ray_method_options__", {})
         methods[name] = MethodInfo(_plain_signature(actor_class, name, member), options_of_method)
-    return ActorInfo(actor_class.__qualname__, methods, options.get("max_task_retries") or 0, threads)
+    groups = tuple(options.get("concurrency_groups") or ())
+    return ActorInfo(actor_class.__qualname__, methods, options.get("max_task_retries") or 0, threads, groups)
 
 
 def _plain_signature(actor_class: type, name: str, member: Callable[..., Any]) -> inspect.Signature:

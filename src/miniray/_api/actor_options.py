@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from miniray._api.option_table import (
@@ -23,11 +24,13 @@ from miniray._api.options import (
 )
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
+from miniray._runtime.concurrency import Concurrency
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 _NoneType = type(None)
+_ASYNC_LIMIT = 1000
 
 
 def _concurrency_problem(value: int | None) -> str | None:
@@ -108,17 +111,42 @@ def validate_actor_options(options: Mapping[str, Any], given_in_options: Collect
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
     check_placement_group(options)
     refuse_unsupported_places(options)
-    for keyword in ("concurrency_groups", "enable_tensor_transport"):
-        if options.get(keyword):
-            raise_later(f"the actor option {keyword}")
-    if (options.get("max_concurrency") or 1) > 1:
-        raise_later("actors that run several calls at once (max_concurrency)")
+    if options.get("enable_tensor_transport"):
+        raise_later("the actor option enable_tensor_transport")
+    _check_groups(options.get("concurrency_groups"))
     if (options.get("max_pending_calls") or -1) > 0:
         raise_later("the actor option max_pending_calls")
     if options.get("lifetime") == "detached":
         raise_later('lifetime="detached"')
     if options.get("object_store_memory"):
         warn_once("object_store_memory", "object_store_memory of an actor is accepted and ignored, as in Ray.")
+
+
+def _check_groups(groups: object) -> None:
+    if not groups:
+        return
+    if not isinstance(groups, dict):
+        raise TypeError(f"concurrency_groups must be a dict of names and limits, got {type(groups)}")
+    for name, limit in groups.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"The name of a concurrency group must be a string that is not empty, got {name!r}")
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"The limit of the concurrency group {name!r} must be an integer above 0, got {limit!r}")
+
+
+def resolve_concurrency(actor_class: type, options: Mapping[str, Any]) -> Concurrency:
+    """Return how many calls of an actor run at once, and where.
+
+    One ``async def`` makes all methods run in event loops, a thousand at once without ``max_concurrency``.
+
+    Args:
+        actor_class: As the user wrote it.
+        options: Options that passed :func:`validate_actor_options`.
+    """
+    members = inspect.getmembers(actor_class, inspect.isroutine)
+    is_async = any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for _, each in members)
+    limit = options.get("max_concurrency") or (_ASYNC_LIMIT if is_async else 1)
+    return Concurrency(is_async, limit, dict(options.get("concurrency_groups") or {}))
 
 
 def check_num_returns(num_returns: object, is_generator: bool) -> None:

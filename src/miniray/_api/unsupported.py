@@ -57,34 +57,9 @@ def raise_unsupported_attribute(name: str) -> NoReturn:
 # Functions, with Ray's parameters -------------------------------------------------------------------------------------
 
 
-def cancel(ray_waitable: object, *, force: bool = False, recursive: bool = True) -> NoReturn:
-    """Cancel a task; a later release brings it."""
-    raise_later("miniray.cancel()")
-
-
 def get_gpu_ids() -> NoReturn:
     """Return the GPUs of the running task; a later release brings it."""
     raise_later("miniray.get_gpu_ids()")
-
-
-def get_runtime_context() -> NoReturn:
-    """Return ids and settings of the running task; a later release brings it."""
-    raise_later("miniray.get_runtime_context()")
-
-
-def nodes() -> NoReturn:
-    """Return the machines of the cluster; a later release brings it."""
-    raise_later("miniray.nodes()")
-
-
-def cluster_resources() -> NoReturn:
-    """Return the resources of the session; a later release brings it."""
-    raise_later("miniray.cluster_resources()")
-
-
-def available_resources() -> NoReturn:
-    """Return the resources that are free now; a later release brings it."""
-    raise_later("miniray.available_resources()")
 
 
 def timeline(filename: str | None = None) -> NoReturn:
@@ -113,12 +88,7 @@ def cpp_function(function_name: str) -> NoReturn:
 
 
 UNSUPPORTED_FUNCTIONS = (
-    cancel,
     get_gpu_ids,
-    get_runtime_context,
-    nodes,
-    cluster_resources,
-    available_resources,
     timeline,
     client,
     java_function,

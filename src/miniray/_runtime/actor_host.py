@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._runtime.concurrency import DEFAULT_GROUP, Concurrency, Host, Runnable
+from miniray._runtime.thread_host import ThreadHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,8 @@ class _Host:
 
     instance: Any = None
     exit_wanted: bool = False
+    made_by: Construct | None = None
+    several: Host | None = None  # of an actor that runs several calls at once
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,26 @@ class Construct:
 
     Attributes:
         actor_class: The class as the user wrote it.
+        concurrency: How many calls run at once.
+        name: Of the actor; empty without one.
+        packed_info: What its handles carry.
     """
 
     actor_class: type
+    concurrency: Concurrency
+    name: str = ""
+    packed_info: bytes = b""
 
     def resolve(self) -> Callable[..., None]:
         """Return the function that makes the instance."""
 
         def construct(*args: Any, **kwargs: Any) -> None:
-            _Host.instance = self.actor_class(*args, **kwargs)
+            _Host.made_by = self
+            _Host.several = _make_host(self.concurrency)
+            if _Host.several is None:
+                _Host.instance = self.actor_class(*args, **kwargs)
+            else:
+                _Host.instance = _Host.several.construct(lambda: self.actor_class(*args, **kwargs))
 
         return construct
 
@@ -47,14 +63,34 @@ class Method:
 
     Attributes:
         name: Its name, or one of ``__ray_ready__``, ``__ray_call__`` and ``__ray_terminate__``.
+        group: Its concurrency group.
     """
 
     name: str
+    group: str = DEFAULT_GROUP
 
-    def resolve(self) -> Callable[..., Any]:
+    def resolve(self) -> Callable[..., Any] | Runnable:
         """Return what the call runs, of this process's instance."""
-        built_in = _BUILT_IN.get(self.name)
-        return getattr(_Host.instance, self.name) if built_in is None else built_in
+        function = _BUILT_IN.get(self.name) or getattr(_Host.instance, self.name)
+        if _Host.several is None:
+            return function
+        return Runnable(function, self.group, inspect.iscoroutinefunction(function))
+
+
+def _make_host(concurrency: Concurrency) -> Host | None:
+    if not concurrency.is_several:
+        return None
+    if concurrency.is_async:
+        from miniray._runtime.loop_host import LoopHost  # asyncio takes long to import
+
+        return LoopHost(concurrency)
+    return ThreadHost(concurrency)
+
+
+def serve() -> None:
+    """Run the calls of an actor that runs several at once, until it has ended."""
+    assert _Host.several is not None
+    _Host.several.serve()
 
 
 def _ready() -> bool:
@@ -63,6 +99,16 @@ def _ready() -> bool:
 
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return function(_Host.instance, *args, **kwargs)
+
+
+def own_actor() -> Construct | None:
+    """Return what the actor of this process was made by, None without one."""
+    return _Host.made_by
+
+
+def is_async() -> bool:
+    """Return whether the actor of this process runs in event loops."""
+    return _Host.made_by is not None and _Host.made_by.concurrency.is_async
 
 
 def exit_actor() -> None:
@@ -76,7 +122,10 @@ def exit_actor() -> None:
     """
     if core._own_actor() is None:
         raise TypeError("exit_actor API is called on a non-actor worker, which is not allowed.")
-    _Host.exit_wanted = True
+    if _Host.several is None:
+        _Host.exit_wanted = True
+    else:
+        _Host.several.want_exit()
     raise SystemExit(0)
 
 

@@ -26,6 +26,7 @@ from miniray.exceptions import (
     RayError,
     RaySystemError,
     RayTaskError,
+    TaskCancelledError,
     WorkerCrashedError,
 )
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NO_WORKER = 1  # scheduler.hpp DeathCause
+_CANCELLED = 4
 _UNAVAILABLE = 5  # actor_entry.hpp ActorEnd
 _ACTOR_ENDS = {
     1: "The actor is dead because it was killed by `ray.kill`.",
@@ -83,6 +85,8 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
         cause: scheduler.hpp DeathCause.
         note: What who ended it, or saw it end, has to say.
     """
+    if cause == _CANCELLED:
+        return TaskCancelledError(error_message=f"The task '{name}' was cancelled.")
     tail, report = output.tail_of(pid)
     if cause == _NO_WORKER:
         text = f"the task '{name}' did not run: {note or 'no worker can be started'}."

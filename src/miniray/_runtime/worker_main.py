@@ -21,6 +21,7 @@ from miniray.exceptions import SegmentCorruptedError, TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from miniray.exceptions import RayError
 
@@ -45,6 +46,12 @@ def _on_error(name: str, error: BaseException, is_dependency: bool) -> RayError:
             f"  At least one of the input arguments for this task could not be computed:\n{safe_text(error)}"
         )
     return failed
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    """Answer the signal of a canceller; it may come too late, for a task that has ended."""
+    if core._is_cancel_due():
+        raise KeyboardInterrupt
 
 
 def _before_task(threads: str) -> None:
@@ -98,12 +105,21 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
         return 1
     fault_point("worker.accepted")
     core._set_doorbell(config["doorbell_fd"])
+    signal.signal(core._cancel_signal(), _on_interrupt)
     faulthandler.enable(file=2)
     os.register_at_fork(after_in_child=core._session_forget)
     sys.argv = [config["program"]]
     code = 0
     try:
-        core._run_worker(load_function, _on_error, _before_task, _after_call, _on_unread_error, config["pool_size"])
+        core._run_worker(
+            load_function,
+            _on_error,
+            _before_task,
+            _after_call,
+            _on_unread_error,
+            actor_host.serve,
+            config["pool_size"],
+        )
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except SegmentCorruptedError:  # the driver's own calls tell it

@@ -248,6 +248,25 @@ void add_calls(std::vector<Scenario>& list) {
                         for (int i = 0; i < 3; ++i) (void)call_method(world, world.driver, world.keys[0]);
                       },
                   .operate = [](World& world) { finish_call(world.victim, begin_call(world.victim)); }});
+  list.push_back({.name = "actor: calls are cancelled: one that runs, the first and another of a lane",
+                  .prepare = with_actor({}),
+                  .before =
+                      [](World& world) {
+                        host(world.victim);
+                        for (int i = 0; i < 4; ++i)
+                          world.keys.push_back(call_method(world, world.driver, world.keys[0], {.retries = 2})[0]);
+                        world.slot = begin_call(world.victim);
+                      },
+                  .operate =
+                      [](World& world) {
+                        for (const std::size_t which : {1, 2, 4}) {
+                          change(world.victim, [&](Transaction& transaction, Wakes& wakes) {
+                            const Index task = world.victim.objects[world.keys[which].slot].producer.get();
+                            (void)world.victim.scheduler.cancel(transaction, task, false, wakes);
+                          });
+                        }
+                        finish_call(world.victim, world.slot);
+                      }});
   list.push_back({.name = "actor: a call is to be tried again",
                   .prepare = with_actor({}),
                   .before =

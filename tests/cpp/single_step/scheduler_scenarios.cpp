@@ -246,6 +246,56 @@ void await_results(World& world, runtime::StandingWait& awaited) {
   for (const ObjectKey& key : world.keys) EXPECT(awaited.add(key) == runtime::StandingWait::Added::kWaits);
 }
 
+// cancel() of the task that makes a result.
+void cancel(Domain& domain, ObjectKey result, bool force, scheduler::Scheduler::CancelStep expected) {
+  change(domain, [&](Transaction& transaction, Wakes& wakes) {
+    const auto found = domain.scheduler.cancel(transaction, domain.objects[result.slot].producer.get(), force, wakes);
+    EXPECT(found.step == expected);
+  });
+}
+
+void add_cancellations(std::vector<Scenario>& list) {
+  using Step = scheduler::Scheduler::CancelStep;
+  struct Place {
+    const char* name;
+    std::size_t which;
+  };
+  for (const Place place : {Place{"cancel: the first of a queue", 0}, Place{"cancel: one between others", 1},
+                            Place{"cancel: the last of a queue", 2}}) {
+    list.push_back(
+        {.name = place.name,
+         .prepare =
+             [](World& world) {
+               one_processor(world);
+               for (int i = 0; i < 3; ++i)
+                 world.keys.push_back(submit(world, world.driver, {.result_count = 2, .retries = 3})[0]);
+             },
+         .operate = [place](World& world) { cancel(world.victim, world.keys[place.which], false, Step::kNothing); }});
+  }
+  list.push_back({.name = "cancel: a task that waits, and then gets its argument",
+                  .prepare =
+                      [](World& world) {
+                        set_processors(world, 2);
+                        world.keys = submit(world, world.driver, {});
+                        world.keys.push_back(submit(world, world.driver, {.dependencies = {world.keys[0]}})[0]);
+                      },
+                  .before = [](World& world) { start_worker(world.victim); },
+                  .operate =
+                      [](World& world) {
+                        cancel(world.victim, world.keys[1], true, Step::kNothing);
+                        finish_task(world.victim);
+                      }});
+  list.push_back({.name = "cancel: a task that runs, and others depend on",
+                  .prepare =
+                      [](World& world) {
+                        one_processor(world);
+                        world.keys = submit(world, world.driver, {.retries = 3});
+                        (void)submit(world, world.driver, {.dependencies = {world.keys[0]}});
+                        start_worker(world.join());
+                      },
+                  .operate = [](World& world) { cancel(world.victim, world.keys[0], false, Step::kInterrupt); }});
+}
+
 void add_standing_waits(std::vector<Scenario>& list) {
   const auto prepare = [](World& world) {
     set_processors(world, 2);
@@ -291,6 +341,7 @@ void add_scheduler_scenarios(std::vector<Scenario>& list) {
   add_workers(list);
   add_waits(list);
   add_standing_waits(list);
+  add_cancellations(list);
 }
 
 }  // namespace single_step

@@ -1,0 +1,61 @@
+// python/task_run.hpp - one task, creation or call: function and arguments out of shared memory, results into it.
+//
+// Invariants  E1 results are sealed, the task ended and the next lease taken in one section: a worker killed before it leaves a lease
+//                to repeat, killed after it leaves a finished task.
+//             E2 user code runs only between sections, with the lease written.
+//             E3 a Function stays while a task that names it is in the tables: its slot is not used again before.
+#pragma once
+
+#include "python/codec.hpp"
+#include "python/session.hpp"
+
+namespace miniray::python {
+
+struct Function {
+  std::uint32_t generation = 0;
+  Owned callable;  // what runs
+  Owned name;      // str
+  Owned retry_on;  // None, True, or a tuple of exception types
+  Owned threads;   // OMP_NUM_THREADS for it, a str
+  std::uint64_t max_calls = 0;
+  std::uint64_t calls = 0;
+};
+
+struct WorkerHooks {
+  Owned load_function;  // (bytes-like) -> (callable, retry_on, max_calls, OMP_NUM_THREADS)
+  Owned on_error;       // (name, exception, whether an argument was the error) -> exception to store
+  Owned before_task;    // (OMP_NUM_THREADS) -> None; only when the function changes
+  Owned after_output;   // () -> None: flush output
+  Owned unread_error;   // (exception) -> None: nobody waits for this error
+  Owned serve;          // () -> None: runs the calls of an actor that runs several at once, until it has ended
+};
+extern WorkerHooks& worker_hooks;  // of this worker
+
+// Begun, of the actor that this process hosts, which runs one call at a time; kNone.
+extern Index next_call;
+// Whether it runs several: who ends one begins no other.
+extern bool runs_several;
+
+struct Arguments {
+  std::vector<Owned> values;  // named ones last
+  Owned names;                // tuple, or null
+  Py_ssize_t positional = 0;
+};
+
+// The task's function, and the threads it may use told to numeric libraries; nullptr with a Python error.
+Function* begin_function(const scheduler::TaskEntry& task);
+void forget_functions();
+// Its name when its function is loaded, else None.
+PyObject* task_name(const scheduler::TaskEntry& task);
+// A dependency in error raises it. The task keeps its arguments alive, and views of them are looks of this process at the payload: no
+// hold bit is needed.
+bool decode_arguments(const scheduler::TaskEntry& task, Arguments& arguments, bool& is_dependency);
+// Runs a task, a creation or a call. False: the worker must end (a Python error is set, or it asked to leave).
+bool run_task(Index task, bool& leave);
+// The second half: what came of it is `result`, or the Python error that is set. Keeps `result` until its bytes are in place: it may
+// hold the only ref to an object.
+bool finish_run(Index task, Function* function, PyObject* result, bool is_dependency, bool& leave);
+// The actor that this process hosts ends; `record` tells why, for kInitFailed with the current Python error.
+bool end_own_actor(Function* function, bool is_dependency, scheduler::ActorEndRecord record);
+
+}  // namespace miniray::python

@@ -1,0 +1,187 @@
+# _runtime/loop_host.py - an actor whose calls run as coroutines: one event loop, and one more for each group.
+#
+# Invariants  L1 the default loop runs in the main thread; its selector is the mailbox: it begins calls between two
+#                steps of the loop, and when the loop sleeps a thread, the bell, wakes it through a descriptor.
+#             L2 it spins for the next call only after one came or ended: a loop that is busy with timers and sockets
+#                loses no time, and one that is idle sleeps in the kernel.
+#             L3 a coroutine of a call runs in the loop of its group from its beginning to its end.
+"""Async actors."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+import selectors
+import threading
+from typing import TYPE_CHECKING, Any
+
+from miniray import _miniray_core as core
+from miniray._runtime.concurrency import DEFAULT_GROUP, Call, Concurrency, Host, current_call
+from miniray.exceptions import TaskCancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Mailbox(selectors.DefaultSelector):
+    """Waits for files, as the loop wants, and for calls."""
+
+    host: LoopHost
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        host = self.host
+        if not host.serving:
+            return super().select(timeout)
+        if host.take() or (timeout is not None and timeout <= 0):
+            return super().select(0)
+        if core._begin_sleep(host.room() > 0, host.has_begun()):
+            host.take()
+            return super().select(0)
+        try:
+            return super().select(timeout)
+        finally:
+            core._end_sleep()
+
+
+class _Group:
+    """A loop, and how many calls it runs; others wait."""
+
+    def __init__(self, host: LoopHost, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        self.loop = loop
+        self._host = host
+        self._limit = limit
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._begun: set[int] = set()  # whose coroutine a cancellation would reach
+        self._waiting: collections.deque[Call] = collections.deque()
+
+    def put(self, call: Call) -> None:
+        """Run a call, or let it wait; in the thread of the loop."""
+        if len(self._tasks) >= self._limit:
+            self._waiting.append(call)
+        else:
+            self._tasks[call.number] = self.loop.create_task(self._run(call))
+
+    def cancel(self) -> None:
+        """Cancel the coroutines of calls that are cancelled; in the thread of the loop."""
+        for number in self._begun:
+            if core._is_cancelled(number):
+                self._tasks[number].cancel()
+
+    async def _run(self, call: Call) -> None:
+        if self._host.ends:
+            self._host.drop()
+        elif core._is_cancelled(call.number):
+            self._host.end(call, None, TaskCancelledError())
+        else:
+            await self._run_method(call)
+        del self._tasks[call.number]
+        if self._waiting:
+            self.put(self._waiting.popleft())
+
+    async def _run_method(self, call: Call) -> None:
+        current_call.set(call.number)
+        self._begun.add(call.number)
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = call.runnable.function(*call.args, **call.kwargs)
+            if call.runnable.is_async:
+                value = await value
+        except asyncio.CancelledError:
+            error = TaskCancelledError()
+        except BaseException as raised:
+            error = raised
+        self._begun.remove(call.number)
+        call.forget_arguments()
+        self._host.end(call, value, error)
+        error = None  # its traceback keeps this frame
+
+
+class LoopHost(Host):
+    """Runs calls as coroutines, those of the default group in the main thread."""
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        """Make it; see :class:`Host`."""
+        super().__init__(concurrency)
+        self.serving = False
+        self._has_begun = False
+        mailbox = _Mailbox()
+        mailbox.host = self
+        self.loop = asyncio.SelectorEventLoop(mailbox)
+        asyncio.set_event_loop(self.loop)
+        self._groups = {DEFAULT_GROUP: _Group(self, self.loop, concurrency.limit)}
+        for name, limit in concurrency.groups.items():
+            loop = asyncio.new_event_loop()
+            self._groups[name] = _Group(self, loop, limit)
+            threading.Thread(target=self._run_group, args=(loop,), name=f"AsyncIO Thread: {name}", daemon=True).start()
+
+    @staticmethod
+    def _run_group(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+
+    def construct(self, make: Callable[[], object]) -> object:
+        """Return what ``make`` gives, in the running loop."""
+
+        async def run() -> tuple[object, BaseException | None]:
+            try:
+                return make(), None
+            except BaseException as raised:  # here, so that the frames of the loop are not in its traceback
+                return None, raised
+
+        value, error = self.loop.run_until_complete(run())
+        if error is not None:
+            raise error
+        return value
+
+    def has_begun(self) -> bool:
+        """Return whether a call began or ended since the last time."""
+        begun, self._has_begun = self._has_begun, False
+        return begun
+
+    def take(self) -> bool:
+        """Begin the calls that are there; return whether there were any."""
+        if core._have_calls_been_cancelled():
+            for group in self._groups.values():
+                group.loop.call_soon_threadsafe(group.cancel)
+        room = self.room()
+        calls = core._begin_calls(room) if room > 0 else []
+        if calls is None:
+            self.serving = False
+            self.loop.stop()
+            return True
+        for number in calls:
+            call = self.load(number)
+            self._has_begun = True
+            if call is None:
+                continue
+            group = self._groups[call.runnable.group]
+            if group.loop is self.loop:
+                group.put(call)
+            else:
+                group.loop.call_soon_threadsafe(group.put, call)
+        return bool(calls)
+
+    def end(self, call: Call, value: object, error: BaseException | None) -> None:
+        """Answer a call; see :class:`Host`."""
+        super().end(call, value, error)
+        self._has_begun = True
+
+    def wake(self) -> None:
+        """Have the main thread look."""
+        self.loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        if self.ends and (self.fatal is not None or self.running == 0):
+            self.loop.stop()
+
+    def serve(self) -> None:
+        """Run the loop until the actor has ended."""
+        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.loop.add_reader(bell, os.eventfd_read, bell)
+        threading.Thread(target=core._ring_when_called, args=(bell,), name="miniray-bell", daemon=True).start()
+        self.serving = True
+        self.loop.run_forever()
+        self.serving = False
+        self.finish()
