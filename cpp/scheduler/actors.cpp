@@ -43,10 +43,12 @@ Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::u
   Transaction::init(entry.waiting_count, 0);
   Transaction::init(entry.creator, creator.packed());
   Transaction::init(entry.cancels, 0);
+  Transaction::init(entry.failed_starts, 0);
   for (Cell<Index>* link : {&entry.creation, &entry.name, &entry.first_lane, &entry.last_lane, &entry.first_ready,
                             &entry.last_ready, &entry.first_running}) {
     Transaction::init(*link, kNone);
   }
+  if ((flags & kDetached) != 0) objects_->add_reference(transaction, handle);
   return actor;
 }
 
@@ -67,6 +69,7 @@ void Scheduler::finish_creation(Transaction& transaction, ProcessId worker, Wake
   transaction.set(holder.worker_state, as_word(WorkerState::kHost));
   transaction.add(header_->worker_count, kMinusOne);
   transaction.set(actor.state, as_word(ActorState::kAlive));
+  transaction.set(actor.failed_starts, 0);
   if (actor.restarts_left.get() != 0) {
     transaction.set(tasks[task].state, as_word(TaskState::kParked));
     transaction.set(tasks[task].worker, 0);
@@ -106,7 +109,11 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
       repeat_call(transaction, task);
       continue;
     }
-    if (!is_made) fail_results(transaction, task, ActorEnd::kUnavailable, wakes);
+    if (!is_made && lost.has(kCancelled)) {
+      fail_with_crash(transaction, task, {0, 0, DeathCause::kCancelled, 0}, wakes);
+    } else if (!is_made) {
+      fail_results(transaction, task, ActorEnd::kUnavailable, wakes);
+    }
     unlink_running(transaction, task);
     end_task(transaction, task);
   }
@@ -121,7 +128,10 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
   }
   const Index creation = actor.creation.get();
   release_host(transaction, actor);
-  if (is_starting) transaction.set(tasks[creation].worker, 0);
+  if (is_starting) {
+    transaction.set(tasks[creation].worker, 0);
+    transaction.add(actor.failed_starts, 1);
+  }
   if (actor.restarts_left.get() != kRetryForever) transaction.add(actor.restarts_left, kMinusOne);
   transaction.add(actor.restarts, 1);
   transaction.set(actor.state, as_word(ActorState::kPending));
@@ -179,6 +189,10 @@ void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord 
     transaction.set(actor.name, kNone);
   }
   transaction.set(actor.state, as_word(ActorState::kEnding));
+  if (actor.has(kDetached)) {
+    transaction.set(actor.flags, actor.flags.get() & ~kDetached);
+    objects_->drop_reference(transaction, handle);
+  }
   transaction.set(actor.first_ready, kNone);
   transaction.set(actor.last_ready, kNone);
   transaction.set(header_->ending, index);
@@ -262,7 +276,7 @@ std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creat
   std::uint32_t count = 0;
   actors.for_each_used([&](Index index) {
     ActorEntry& actor = actors[index];
-    if (actor.creator.get() != creator.packed() || actor.is_over() || actor.has(kKilled) || count == room) return;
+    if (actor.creator.get() != creator.packed() || actor.is_over() || actor.has(kKilled | kDetached) || count == room) return;
     if (actor.host.get() == 0) {
       found = index;
       return;
