@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
 from helpers.actors import Async, Plain
 from helpers.states import wait_until
 from miniray import _miniray_core as core
-from miniray.exceptions import ActorHandleNotFoundError, TaskCancelledError
+from miniray.exceptions import ActorDiedError, ActorHandleNotFoundError, TaskCancelledError
 
 
 def make(ray, actor_class=Plain, **options):
@@ -118,3 +119,47 @@ ray.shutdown()
     code, _, errors = program.finish()
     assert code == 0
     assert errors.count("Unhandled error") == errors.count("told") == 1, errors
+
+
+def test_constructor_that_dies_for_ever_is_no_storm_and_is_killed_at_once(ray, tmp_path):
+    @ray.remote(num_cpus=0, max_restarts=-1)
+    class Dies:
+        def __init__(self, path):
+            with open(path, "a") as file:
+                file.write(f"{time.monotonic()}\n")
+            os._exit(1)
+
+        def answer(self):
+            return 42
+
+    path = tmp_path / "starts"
+    path.touch()
+    actor = Dies.remote(str(path))
+    waiting = actor.answer.remote()
+    wait_until(lambda: len(path.read_text().splitlines()) >= 9, "it is started again and again")
+    starts = [float(line) for line in path.read_text().splitlines()]
+    assert starts[8] - starts[5] > 0.08 + 0.16 + 0.32
+    assert ray.get(make(ray).answer.remote()) == 42
+    ray.kill(actor)
+    with pytest.raises(ActorDiedError):
+        ray.get(waiting)
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_objects_outlive_the_actor_that_put_them(ray, size):
+    @ray.remote(num_cpus=0)
+    class Putter:
+        def put(self, size):
+            return [ray.put(bytes(size))]
+
+        def pid(self):
+            return os.getpid()
+
+    actor = Putter.remote()
+    (ref,) = ray.get(actor.put.remote(size))
+    pid = ray.get(actor.pid.remote())
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ActorDiedError):
+        ray.get(actor.pid.remote())
+    assert ray.get(ref) == bytes(size)
+    assert ray.get(ray.remote(len).remote(ref)) == size

@@ -69,11 +69,9 @@ def pause_before_start(failed_starts: int) -> float:
     Args:
         failed_starts: So many processes died in it, in a row.
     """
-    return (
-        min(2.0 ** (failed_starts - _QUICK_STARTS) * 0.01, _LONGEST_PAUSE_SECONDS)
-        if failed_starts > _QUICK_STARTS
-        else 0
-    )
+    if failed_starts <= _QUICK_STARTS:
+        return 0.0
+    return min(0.01 * 2.0 ** min(failed_starts - _QUICK_STARTS, 16), _LONGEST_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True)
