@@ -11,6 +11,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
+LEAKS_ARGS ?=
 FAULTS_ARGS ?=
 
 SHELL := /bin/bash
@@ -37,6 +38,7 @@ help:
 	@echo 'make bench            python -m benchmarks (BENCH_ARGS=...)'
 	@echo 'make faults           every fault at every pass of a program, an hour (FAULTS_ARGS="--most 4 --only spill.")'
 	@echo 'make soak             hours of random work and kills (SOAK_ARGS="--kills 20000 --minutes 30 --seed 1")'
+	@echo 'make leaks            10,000 actors and 100,000 cancellations leave nothing (LEAKS_ARGS="--actors 1000")'
 	@echo 'make killed-driver    the driver of the demo is killed at a hundred random moments (KILLED_ARGS=...)'
 	@echo 'make conformance-ray  tests/conformance on a real Ray $(RAY_VERSION)'
 	@echo 'make lint types       ruff, clang-format, clang-tidy, layers; mypy'
@@ -87,7 +89,7 @@ wheel: $(STAMPS)/wheel
 
 # ------------------------------------------------------------------------------------------------------------------------ use
 
-.PHONY: demo test test-cpp test-python bench soak faults killed-driver conformance-ray
+.PHONY: demo test test-cpp test-python bench soak leaks faults killed-driver conformance-ray
 demo: install
 	$(BIN)/python examples/source_census.py
 
@@ -118,6 +120,9 @@ bench: install
 
 soak: install
 	$(BIN)/python tests/stress/soak.py $(SOAK_ARGS)
+
+leaks: install
+	$(BIN)/python tests/stress/leaks.py $(LEAKS_ARGS)
 
 killed-driver: install
 	$(BIN)/python tests/stress/killed_driver.py --moments 100 --limit 1 $(KILLED_ARGS)

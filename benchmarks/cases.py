@@ -75,6 +75,39 @@ def batch_of(size: int) -> Callable[[Engine], float]:
     return batch
 
 
+def actor_round_trip(kind: str) -> Callable[[Engine], float]:
+    """Microseconds of one call of an actor and its result, one after the other."""
+    return lambda engine: microseconds(lambda: engine.call_actor(kind))
+
+
+def actor_batch(kind: str, size: int) -> Callable[[Engine], float]:
+    def batch(engine: Engine) -> float:
+        """Calls of one actor a second, submitted one by one, results got at the end."""
+
+        def one() -> int:
+            engine.batch_of_calls(kind, size)
+            return size
+
+        return per_second(one)
+
+    return batch
+
+
+def actors_created(count: int) -> Callable[[Engine], float]:
+    """Actors a second that are made and called once, all at a time."""
+    return lambda engine: count / engine.create_actors(count)
+
+
+def actor_memory(engine: Engine) -> float:
+    """MB of its own memory that the process of an actor has."""
+    return engine.actor_memory(20) / 1e6
+
+
+def actor_restart(engine: Engine) -> float:
+    """Milliseconds from SIGKILL of an actor to the answer of the next call, which is tried again until then."""
+    return engine.restart_actor() * 1e3
+
+
 def put_array_of(size_bytes: int) -> Callable[[Engine], float]:
     def put_array(engine: Engine) -> float:
         """GB a second of putting an array where workers can read it, into memory that was used before."""
@@ -180,6 +213,14 @@ CASES: dict[str, Case] = {
         Case("round_trip", "one task and its result, awake", "us", False, round_trip),
         Case("batch_1000", "batches of 1,000 tasks", "tasks/s", True, batch_of(1000)),
         Case("batch_100000", "batches of 100,000 tasks", "tasks/s", True, batch_of(100_000), is_long=True),
+        Case("actor_round_trip", "one call of an actor and its result", "us", False, actor_round_trip("plain")),
+        Case("actor_batch", "batches of 1,000 calls of an actor", "calls/s", True, actor_batch("plain", 1000)),
+        Case("async_round_trip", "one call of an async actor and its result", "us", False, actor_round_trip("async")),
+        Case("async_batch", "batches of 1,000 calls of an async actor", "calls/s", True, actor_batch("async", 1000)),
+        Case("actors_created", "40 actors made and called once", "actors/s", True, actors_created(40)),
+        Case("actors_created_1000", "1,000 of them", "actors/s", True, actors_created(1000), is_long=True),
+        Case("actor_memory", "own memory of an actor's process", "MB", False, actor_memory),
+        Case("actor_restart", "SIGKILL of an actor to the next answer", "ms", False, actor_restart),
         Case("put_small", "put and drop of a small object", "us", False, put_small),
         Case("get_small", "get of a small object", "us", False, get_small),
         Case("puts_and_drops", "small objects, 1,000 put, then dropped", "objects/s", True, puts_and_drops),

@@ -20,6 +20,7 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import Any, ClassVar
 
 from benchmarks import floor
+from benchmarks.actors import ActorCases
 from benchmarks.crashes import NO_ANSWER_SECONDS, NoAnswerError, hold_and_compute, seconds_after_kill
 
 Seconds = float
@@ -71,6 +72,26 @@ class Engine:
         """Submit ``count`` tasks one by one, then get all results."""
         raise NotImplementedError
 
+    def call_actor(self, kind: str) -> None:
+        """Call an actor (``plain`` or ``async``) with a small argument and get its result."""
+        raise NotImplementedError
+
+    def batch_of_calls(self, kind: str, count: int) -> None:
+        """Call it ``count`` times, then get all results."""
+        raise NotImplementedError
+
+    def create_actors(self, count: int) -> Seconds:
+        """Make actors, call each once, and let them go; time until all have answered."""
+        raise NotImplementedError
+
+    def actor_memory(self, count: int) -> float:
+        """Return the bytes of its own that each of so many actors has, as a mean."""
+        raise NotImplementedError
+
+    def restart_actor(self) -> Seconds:
+        """Kill the process of an actor that is started again; time until it answers."""
+        raise NotImplementedError
+
     def crash(self, tries_again: bool) -> Seconds:
         """Kill a worker with 100 MB that computes, another being idle; time until the error, or until the result."""
         raise NotImplementedError
@@ -96,7 +117,7 @@ class Engine:
         raise NotImplementedError
 
 
-class RayLike(Engine):
+class RayLike(ActorCases, Engine):
     """miniray and Ray, by the same lines."""
 
     def start(self, workers: int) -> None:

@@ -21,7 +21,8 @@ constexpr std::size_t kMostBegun = 1024;
 // What the event loop that sleeps, or is about to, is to be woken for.
 enum class WakeFor : std::uint8_t { kNothing, kCancels, kCalls };
 std::atomic<WakeFor> armed = WakeFor::kNothing;
-std::atomic<bool> nudged = false;  // the main thread is wanted
+std::atomic<bool> nudged = false;      // the main thread is wanted
+PyObject* running_sequence = nullptr;  // a context variable: sequence of the call that a thread or coroutine runs
 
 bool has_actor() { return session != nullptr && session->domain.own_entry().actor.get() != shm::kNone; }
 
@@ -76,6 +77,17 @@ PyObject* fail(Index task, Function* function, bool is_dependency) {
   bool leave = false;
   if (!finish_run(task, function, nullptr, is_dependency, leave)) return nullptr;
   session->domain.processes.ring(session->domain.self().slot);  // it may be tried again
+  Py_RETURN_NONE;
+}
+
+// _enter_call(call): this thread or coroutine runs it from now on, and what it starts are children of it.
+PyObject* enter_call(PyObject*, PyObject* number) {
+  Index task = shm::kNone;
+  if (!parse_call(number, task)) return nullptr;
+  if (!has_actor()) Py_RETURN_NONE;
+  const Owned sequence(PyLong_FromUnsignedLongLong(session->domain.scheduler.tasks[task].sequence.get()));
+  const Owned token(sequence ? PyContextVar_Set(running_sequence, sequence.get()) : nullptr);
+  if (!token) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -218,6 +230,7 @@ PyObject* ring_when_called(PyObject*, PyObject* number) {
 
 PyMethodDef methods[] = {
     {"_begin_calls", guarded<begin_several>, METH_O, nullptr},
+    {"_enter_call", guarded<enter_call>, METH_O, nullptr},
     {"_load_call", guarded<load_call>, METH_O, nullptr},
     {"_end_call", guarded<end_call>, METH_VARARGS, nullptr},
     {"_have_calls_been_cancelled", guarded<have_calls_been_cancelled>, METH_NOARGS, nullptr},
@@ -263,6 +276,16 @@ std::size_t begin_calls(Index* calls, std::size_t room, bool& is_over) {
   return 0;
 }
 
-bool add_actor_call_functions(PyObject* module) { return PyModule_AddFunctions(module, methods) == 0; }
+std::uint64_t sequence_in_context() {
+  PyObject* found = nullptr;
+  if (PyContextVar_Get(running_sequence, nullptr, &found) != 0) PyErr_Clear();
+  const Owned sequence(found);
+  return sequence ? PyLong_AsUnsignedLongLong(sequence.get()) : 0;
+}
+
+bool add_actor_call_functions(PyObject* module) {
+  if (running_sequence == nullptr) running_sequence = PyContextVar_New("miniray_running_sequence", nullptr);
+  return running_sequence != nullptr && PyModule_AddFunctions(module, methods) == 0;
+}
 
 }  // namespace miniray::python

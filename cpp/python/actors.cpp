@@ -139,6 +139,12 @@ PyObject* own_actor(PyObject*, PyObject*) {
   return make_bare_object_ref(domain.objects.key(domain.scheduler.actors[actor].handle.get()).id(domain.objects.nonce()));
 }
 
+// _failed_starts(): how many hosts of the actor of this process died in its constructor, in a row.
+PyObject* failed_starts(PyObject*, PyObject*) {
+  if (session == nullptr || session->domain.own_entry().actor.get() == shm::kNone) return PyLong_FromLong(0);
+  return PyLong_FromUnsignedLong(session->domain.scheduler.actors[session->domain.own_entry().actor.get()].failed_starts.get());
+}
+
 // _flush_releases(): what this process let go is given back now, not with its next call.
 PyObject* flush(PyObject*, PyObject*) {
   if (session != nullptr) flush_releases_now();
@@ -153,6 +159,7 @@ PyMethodDef methods[] = {
     {"_find_actor", guarded<find_named_actor>, METH_VARARGS, nullptr},
     {"_is_bare", guarded<is_bare>, METH_O, nullptr},
     {"_weak_ref", guarded<weak_ref>, METH_O, nullptr},
+    {"_failed_starts", guarded<failed_starts>, METH_NOARGS, nullptr},
     {"_own_actor", guarded<own_actor>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };

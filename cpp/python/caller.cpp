@@ -8,6 +8,8 @@
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
 #include "python/objects.hpp"
+#include "python/pending_calls.hpp"
+#include "python/task_run.hpp"
 
 namespace miniray::python {
 
@@ -29,9 +31,10 @@ struct CallerObject {
   std::uint32_t result_count;
   std::uint32_t retries;
   CallKind kind;
-  PyObject* actor;      // of a method: the ref of the handle object, which keeps the actor; bare for a weak handle
-  ObjectKey actor_key;  // of the same
-  Index hold_shape;     // of a creation
+  PyObject* actor;             // of a method: the ref of the handle object, which keeps the actor; bare for a weak handle
+  ObjectKey actor_key;         // of the same
+  std::uint32_t most_pending;  // calls of the actor, of this process; 0: any number
+  Index hold_shape;            // of a creation
   std::uint32_t restarts;
   std::uint32_t actor_flags;
 };
@@ -129,6 +132,13 @@ PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags
   };
   std::vector<ObjectKey> results;
   results.reserve(self->result_count + 1);  // nothing allocates inside the section
+  if (self->most_pending != 0 && is_full_of_calls(self->actor_key, self->most_pending)) [[unlikely]] {
+    give_up();
+    return PyObject_CallMethod(self->owner, "_raise_full", nullptr);
+  }
+  const std::uint64_t parent = parent_sequence();
+  Index task = shm::kNone;
+  std::uint64_t sequence = 0;
   scheduler::Wakes wakes;
 again:
   if (self->kind == CallKind::kCreation) {
@@ -146,7 +156,7 @@ again:
   }
   {
     Transaction transaction(domain.lock);
-    const Index task = domain.scheduler.tasks.take(transaction);
+    task = domain.scheduler.tasks.take(transaction);
     if (task == shm::kNone) [[unlikely]] {
       if (!domain.scheduler.tasks.is_full()) goto again;  // other processes took what was backed
       transaction.close();
@@ -179,8 +189,7 @@ again:
     Transaction::init(entry.worker, 0);
     Transaction::init(entry.flags, (self->retries != 0 ? scheduler::kRetriable : 0) |
                                        (self->kind == CallKind::kCreation ? scheduler::kCreation : 0));
-    Transaction::init(entry.tag_high,
-                      session->current_task == shm::kNone ? 0 : domain.scheduler.tasks[session->current_task].sequence.get());
+    Transaction::init(entry.tag_high, parent);
     // Told from the start: with very many results the row is committed before it is complete.
     Transaction::init(entry.inline_references, 0);
     Transaction::init(entry.inline_bytes_used, 0);
@@ -242,8 +251,11 @@ again:
       results.push_back(domain.objects.key(result));
     }
     domain.scheduler.submit(transaction, task, wakes);
+    sequence = entry.sequence.get();
     flush_releases(transaction);
   }
+  if (self->most_pending != 0) [[unlikely]]
+    note_pending_call(self->actor_key, task, sequence);
   domain.perform(wakes);
   if (records_call_sites) [[unlikely]] {
     for (const ObjectKey& key : results) note_call_site(key);
@@ -292,7 +304,7 @@ void dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-// configure(function ref, shape, result count, retries or -1, least, most)
+// configure(function ref, shape, result count, retries or -1, least, most): last, since calls are made from then on.
 PyObject* configure(PyObject* object, PyObject* args) {
   CallerObject* self = cast(object);
   PyObject* function = nullptr;
@@ -306,25 +318,31 @@ PyObject* configure(PyObject* object, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-// configure_creation(hold shape, restarts or -1, whether calls may run at once): calls make actors and give the ref of the handle object.
+// configure_creation(hold shape, restarts or -1, whether calls may run at once, whether it outlives handles and creator): calls make
+// actors and give the ref of the handle object.
 PyObject* configure_creation(PyObject* object, PyObject* args) {
   CallerObject* self = cast(object);
   long long restarts = 0;
   int is_unordered = 0;
-  if (!PyArg_ParseTuple(args, "ILp", &self->hold_shape, &restarts, &is_unordered)) return nullptr;
+  int is_detached = 0;
+  if (!PyArg_ParseTuple(args, "ILpp", &self->hold_shape, &restarts, &is_unordered, &is_detached)) return nullptr;
   self->restarts = restarts < 0 ? scheduler::kRetryForever : static_cast<std::uint32_t>(restarts);
-  self->actor_flags = is_unordered != 0 ? scheduler::kUnorderedCalls : 0;
+  self->actor_flags = (is_unordered != 0 ? scheduler::kUnorderedCalls : 0) | (is_detached != 0 ? scheduler::kDetached : 0);
   self->kind = CallKind::kCreation;
   Py_RETURN_NONE;
 }
 
-// configure_method(ref of the handle object): calls are of that actor.
-PyObject* configure_method(PyObject* object, PyObject* ref) {
+// configure_method(ref of the handle object, calls that may be unfinished or 0 for any number): calls are of that actor.
+PyObject* configure_method(PyObject* object, PyObject* args) {
   CallerObject* self = cast(object);
+  PyObject* ref = nullptr;
+  unsigned int most_pending = 0;
+  if (!PyArg_ParseTuple(args, "OI", &ref, &most_pending)) return nullptr;
   if (!is_object_ref(ref)) return PyErr_Format(PyExc_TypeError, "configure_method() takes an ObjectRef");
   const auto* found = reinterpret_cast<ObjectRefObject*>(ref);
   if (found->epoch != 0 ? found->epoch != epoch : found->id.high != session->domain.objects.nonce())
     return PyErr_Format(PyExc_ValueError, "the handle was made before the last miniray.shutdown(), or in another program");
+  self->most_pending = most_pending;
   self->actor_key = key_of(ref);
   Py_XSETREF(self->actor, Py_NewRef(ref));
   self->kind = CallKind::kMethod;
@@ -341,7 +359,7 @@ PyGetSetDef properties[] = {{"__name__", get_name, nullptr, nullptr, nullptr},
                             {}};
 PyMethodDef methods[] = {{"configure", guarded<configure>, METH_VARARGS, nullptr},
                          {"configure_creation", guarded<configure_creation>, METH_VARARGS, nullptr},
-                         {"configure_method", guarded<configure_method>, METH_O, nullptr},
+                         {"configure_method", guarded<configure_method>, METH_VARARGS, nullptr},
                          {nullptr, nullptr, 0, nullptr}};
 PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(CallerObject, vectorcall), READONLY, nullptr}, {}};
 PyType_Slot slots[] = {

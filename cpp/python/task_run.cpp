@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "python/actor_calls.hpp"
 #include "python/caller.hpp"
 #include "python/objects.hpp"
 
@@ -196,6 +197,11 @@ void encode_results(Outcome& outcome, PyObject* result, std::uint32_t result_cou
 }
 
 }  // namespace
+
+std::uint64_t parent_sequence() {
+  if (session->current_task != shm::kNone) return session->domain.scheduler.tasks[session->current_task].sequence.get();
+  return runs_several ? sequence_in_context() : 0;
+}
 
 Function* begin_function(const scheduler::TaskEntry& task) {
   Function* function = find_function({task.function.get(), task.function_generation.get()});

@@ -36,6 +36,9 @@ extern Index next_call;
 // Whether it runs several: who ends one begins no other.
 extern bool runs_several;
 
+// Sequence of the task or call that this thread or coroutine runs; 0: of the driver, or of none.
+[[nodiscard]] std::uint64_t parent_sequence();
+
 struct Arguments {
   std::vector<Owned> values;  // named ones last
   Owned names;                // tuple, or null

@@ -3,8 +3,8 @@
 // Invariants  A1 truth: state, host, handle, creation, flags, restarts; of its calls: the lanes and the list of those that run. Derived:
 //                first_ready .. last_ready.
 //             A2 the handle object lives as long as the row, pending while the actor lives and in error with the cause of death after
-//                it. Its references are the handles, and one of each call until it ends. When the last goes it is put on the list of
-//                dropped handles, and whoever closes that section acts on it.
+//                it. Its references are the handles, one of each call until it ends, and one of a detached actor itself until that
+//                ends. When the last goes it is put on the list of dropped handles, and whoever closes that section acts on it.
 //             A3 a lane holds calls of one caller that have not begun, in the order of submission; its head stands in the list of
 //                lanes, and in the ready list when it is queued. Of an unordered actor each call is a lane of its own.
 //             A4 host is 0 unless a process runs the constructor or the calls; that process's row names the actor.
@@ -34,6 +34,7 @@ inline constexpr std::uint32_t kUnorderedCalls = 1;  // several at once: none wa
 inline constexpr std::uint32_t kKilled = 2;          // it is not started again
 inline constexpr std::uint32_t kLeaving = 4;         // nobody has a handle: its host ends in order
 inline constexpr std::uint32_t kOrphaned = 8;        // with kKilled: the process that made it died
+inline constexpr std::uint32_t kDetached = 16;       // it lives without handles and without the process that made it (A2)
 
 enum class ActorEnd : std::uint8_t {
   kDied = 0,         // its process died
@@ -76,7 +77,8 @@ struct alignas(64) ActorEntry {
   Cell<std::uint32_t> waiting_count;  // calls that have not begun
   Cell<std::uint32_t> creator;        // ProcessId, packed: dies it otherwise than in good order, the actor ends
   Cell<std::uint32_t> cancels;        // counts calls that run and are cancelled: the host looks for them when it changes
-  std::uint8_t padding[56];
+  Cell<std::uint32_t> failed_starts;  // hosts that died in its constructor, in a row: the next waits a while
+  std::uint8_t padding[52];
 
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(ActorState::kFree); }
   [[nodiscard]] ActorState current_state() const noexcept { return static_cast<ActorState>(state.get()); }

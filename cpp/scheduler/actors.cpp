@@ -1,9 +1,8 @@
-// scheduler/actors.cpp - actors: their calls in lanes, their hosts, and how they end.
+// scheduler/actors.cpp - actors: how they are made, their hosts, and how they end.
 //
-// Invariants  actor_entry.hpp A1 to A4, task_entry.hpp T5.
+// Invariants  actor_entry.hpp A1, A2 and A4.
 //             E1 an actor that ends is kEnding before its first call fails, and `ending` in the header names it until the last has: a
 //                process that dies in between is followed by the next, who goes on.
-// Cost        a call costs O(1); to submit one to an actor of ordered calls also a look at each other caller that has calls waiting.
 #include <cstring>
 
 #include "scheduler/scheduler.hpp"
@@ -44,166 +43,18 @@ Index Scheduler::create_actor(Transaction& transaction, Index hold_shape, std::u
   Transaction::init(entry.waiting_count, 0);
   Transaction::init(entry.creator, creator.packed());
   Transaction::init(entry.cancels, 0);
+  Transaction::init(entry.failed_starts, 0);
   for (Cell<Index>* link : {&entry.creation, &entry.name, &entry.first_lane, &entry.last_lane, &entry.first_ready,
                             &entry.last_ready, &entry.first_running}) {
     Transaction::init(*link, kNone);
   }
+  if ((flags & kDetached) != 0) objects_->add_reference(transaction, handle);
   return actor;
 }
 
 void Scheduler::set_name(Transaction& transaction, Index actor, Index name) {
   objects_->add_reference(transaction, name);
   transaction.set(actors[actor].name, name);
-}
-
-// --- calls ---------------------------------------------------------------------------------------------------------
-
-void Scheduler::push_call(Transaction& transaction, Index task, Wakes& wakes) {
-  TaskEntry& entry = tasks[task];
-  ActorEntry& actor = actors[entry.actor.get()];
-  Transaction::init(entry.lane_tail, kNone);
-  Transaction::init(entry.next, kNone);
-  if (actor.is_over()) {
-    fail_results(transaction, task, ActorEnd::kDied, wakes);
-    return;
-  }
-  transaction.add(actor.waiting_count, 1);
-  if (!actor.has(kUnorderedCalls)) {
-    debug::WalkLimit limit(tasks.capacity(), "actors: the list of lanes has no end");
-    for (Index lane = actor.first_lane.get(); lane != kNone; lane = tasks[lane].lane_next.get()) {
-      limit.step();
-      TaskEntry& head = tasks[lane];
-      if (head.caller.get() != entry.caller.get()) continue;
-      transaction.set(tasks[head.lane_tail.get()].next, task);
-      transaction.set(head.lane_tail, task);
-      return;
-    }
-  }
-  add_lane(transaction, task);
-}
-
-void Scheduler::add_lane(Transaction& transaction, Index task) {
-  TaskEntry& entry = tasks[task];
-  ActorEntry& actor = actors[entry.actor.get()];
-  const Index last = actor.last_lane.get();
-  transaction.set(entry.lane_tail, task);
-  transaction.set(entry.lane_next, kNone);
-  transaction.set(entry.lane_previous, last);
-  transaction.set(last != kNone ? tasks[last].lane_next : actor.first_lane, task);
-  transaction.set(actor.last_lane, task);
-}
-
-// The head of a lane leaves it; the next call takes its place.
-void Scheduler::take_from_lane(Transaction& transaction, Index task) {
-  TaskEntry& entry = tasks[task];
-  ActorEntry& actor = actors[entry.actor.get()];
-  const Index next_lane = entry.lane_next.get();
-  const Index previous_lane = entry.lane_previous.get();
-  const Index next = entry.next.get();
-  if (next != kNone) {
-    transaction.set(tasks[next].lane_tail, entry.lane_tail.get());
-    transaction.set(tasks[next].lane_next, next_lane);
-    transaction.set(tasks[next].lane_previous, previous_lane);
-  }
-  transaction.set(previous_lane != kNone ? tasks[previous_lane].lane_next : actor.first_lane, next != kNone ? next : next_lane);
-  transaction.set(next_lane != kNone ? tasks[next_lane].lane_previous : actor.last_lane, next != kNone ? next : previous_lane);
-  transaction.set(entry.lane_tail, kNone);
-  transaction.add(actor.waiting_count, kMinusOne);
-  if (next != kNone && tasks[next].state.get() == as_word(TaskState::kQueued) && !actor.is_over())
-    push_ready(transaction, next, false);
-}
-
-void Scheduler::push_ready(Transaction& transaction, Index task, bool first) {
-  ActorEntry& actor = actors[tasks[task].actor.get()];
-  const Index head = actor.first_ready.get();
-  if (first || head == kNone) {
-    transaction.set(tasks[task].ready_next, head);
-    transaction.set(actor.first_ready, task);
-    if (head == kNone) transaction.set(actor.last_ready, task);
-  } else {
-    transaction.set(tasks[task].ready_next, kNone);
-    transaction.set(tasks[actor.last_ready.get()].ready_next, task);
-    transaction.set(actor.last_ready, task);
-  }
-}
-
-void Scheduler::pop_ready(Transaction& transaction, ActorEntry& actor) {
-  const Index next = tasks[actor.first_ready.get()].ready_next.get();
-  transaction.set(actor.first_ready, next);
-  if (next == kNone) transaction.set(actor.last_ready, kNone);
-}
-
-// The last dependency of a call is there, or of a creation whose actor is over.
-void Scheduler::make_call_ready(Transaction& transaction, Index task, Wakes& wakes) {
-  TaskEntry& entry = tasks[task];
-  ActorEntry& actor = actors[entry.actor.get()];
-  if (actor.is_over()) {
-    end_task(transaction, task);
-    return;
-  }
-  transaction.set(entry.state, as_word(TaskState::kQueued));
-  if (entry.lane_tail.get() == kNone) return;
-  push_ready(transaction, task, false);
-  if (actor.current_state() == ActorState::kAlive) wakes.add_worker(ProcessId::unpack(actor.host.get()).slot);
-}
-
-void Scheduler::link_running(Transaction& transaction, Index task) {
-  TaskEntry& entry = tasks[task];
-  ActorEntry& actor = actors[entry.actor.get()];
-  const Index head = actor.first_running.get();
-  transaction.set(entry.lane_next, head);
-  transaction.set(entry.lane_previous, kNone);
-  if (head != kNone) transaction.set(tasks[head].lane_previous, task);
-  transaction.set(actor.first_running, task);
-}
-
-void Scheduler::unlink_running(Transaction& transaction, Index task) {
-  const Index next = tasks[task].lane_next.get();
-  const Index previous = tasks[task].lane_previous.get();
-  if (next != kNone) transaction.set(tasks[next].lane_previous, previous);
-  transaction.set(previous != kNone ? tasks[previous].lane_next : actors[tasks[task].actor.get()].first_running, next);
-}
-
-Index Scheduler::begin_call(Transaction& transaction, ProcessId host) {
-  ActorEntry& actor = actors[(*processes_)[host.slot].actor.get()];
-  Index task = actor.first_ready.get();
-  for (; task != kNone && tasks[task].has(kCancelled) && tasks[task].first_result.get() == kNone;
-       task = actor.first_ready.get()) {
-    if (transaction.room() < kRoom) transaction.commit();
-    pop_ready(transaction, actor);
-    take_from_lane(transaction, task);
-    end_task(transaction, task);
-  }
-  if (task == kNone) return kNone;
-  if (transaction.room() < 256) transaction.commit();
-  pop_ready(transaction, actor);
-  take_from_lane(transaction, task);
-  link_running(transaction, task);
-  transaction.set(tasks[task].state, as_word(TaskState::kLeased));
-  transaction.set(tasks[task].worker, host.packed());
-  return task;
-}
-
-void Scheduler::finish_call(Transaction& transaction, Index task) {
-  transaction.add(header_->finished_count, 1);
-  unlink_running(transaction, task);
-  end_task(transaction, task);
-}
-
-void Scheduler::repeat_call(Transaction& transaction, Index task) {
-  TaskEntry& entry = tasks[task];
-  discard_half_made_results(transaction, task);
-  if (transaction.room() < kRoom) transaction.commit();
-  unlink_running(transaction, task);
-  if (entry.retries_left.get() != kRetryForever) transaction.add(entry.retries_left, kMinusOne);
-  transaction.add(entry.attempt, 1);
-  transaction.set(entry.state, as_word(TaskState::kQueued));
-  transaction.set(entry.worker, 0);
-  transaction.set(entry.caller, 0);  // a lane of its own, which no later call joins
-  transaction.set(entry.next, kNone);
-  transaction.add(actors[entry.actor.get()].waiting_count, 1);
-  add_lane(transaction, task);
-  push_ready(transaction, task, true);
 }
 
 // --- hosts ---------------------------------------------------------------------------------------------------------
@@ -218,6 +69,7 @@ void Scheduler::finish_creation(Transaction& transaction, ProcessId worker, Wake
   transaction.set(holder.worker_state, as_word(WorkerState::kHost));
   transaction.add(header_->worker_count, kMinusOne);
   transaction.set(actor.state, as_word(ActorState::kAlive));
+  transaction.set(actor.failed_starts, 0);
   if (actor.restarts_left.get() != 0) {
     transaction.set(tasks[task].state, as_word(TaskState::kParked));
     transaction.set(tasks[task].worker, 0);
@@ -257,7 +109,11 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
       repeat_call(transaction, task);
       continue;
     }
-    if (!is_made) fail_results(transaction, task, ActorEnd::kUnavailable, wakes);
+    if (!is_made && lost.has(kCancelled)) {
+      fail_with_crash(transaction, task, {0, 0, DeathCause::kCancelled, 0}, wakes);
+    } else if (!is_made) {
+      fail_results(transaction, task, ActorEnd::kUnavailable, wakes);
+    }
     unlink_running(transaction, task);
     end_task(transaction, task);
   }
@@ -272,7 +128,10 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
   }
   const Index creation = actor.creation.get();
   release_host(transaction, actor);
-  if (is_starting) transaction.set(tasks[creation].worker, 0);
+  if (is_starting) {
+    transaction.set(tasks[creation].worker, 0);
+    transaction.add(actor.failed_starts, 1);
+  }
   if (actor.restarts_left.get() != kRetryForever) transaction.add(actor.restarts_left, kMinusOne);
   transaction.add(actor.restarts, 1);
   transaction.set(actor.state, as_word(ActorState::kPending));
@@ -330,6 +189,10 @@ void Scheduler::end_actor(Transaction& transaction, Index index, ActorEndRecord 
     transaction.set(actor.name, kNone);
   }
   transaction.set(actor.state, as_word(ActorState::kEnding));
+  if (actor.has(kDetached)) {
+    transaction.set(actor.flags, actor.flags.get() & ~kDetached);
+    objects_->drop_reference(transaction, handle);
+  }
   transaction.set(actor.first_ready, kNone);
   transaction.set(actor.last_ready, kNone);
   transaction.set(header_->ending, index);
@@ -413,7 +276,7 @@ std::uint32_t Scheduler::orphan_actors(Transaction& transaction, ProcessId creat
   std::uint32_t count = 0;
   actors.for_each_used([&](Index index) {
     ActorEntry& actor = actors[index];
-    if (actor.creator.get() != creator.packed() || actor.is_over() || actor.has(kKilled) || count == room) return;
+    if (actor.creator.get() != creator.packed() || actor.is_over() || actor.has(kKilled | kDetached) || count == room) return;
     if (actor.host.get() == 0) {
       found = index;
       return;
@@ -435,57 +298,6 @@ void Scheduler::mark_killed(Transaction& transaction, ActorEntry& actor) {
   if (actor.name.get() == kNone) return;
   objects_->drop_reference(transaction, actor.name.get());
   transaction.set(actor.name, kNone);
-}
-
-// --- truth and derived ---------------------------------------------------------------------------------------------
-
-const char* Scheduler::validate_actors() const {
-  if (const char* fault = actors.validate(); fault != nullptr) return fault;
-  if (header_->ending.get() != kNone) return "actors: one that ends was left half ended";
-  std::uint32_t calls = 0;
-  tasks.for_each_used([&](Index task) { calls += tasks[task].is_call() ? 1U : 0U; });
-  const char* fault = nullptr;
-  actors.for_each_used([&](Index index) {
-    const ActorEntry& actor = actors[index];
-    if (actor_of(actor.handle.get()) != index || !(*objects_)[actor.handle.get()].has(store::kHandle))
-      fault = "actors: a handle object names another actor";
-    if ((actor.host.get() != 0) !=
-        (actor.current_state() == ActorState::kStarting || actor.current_state() == ActorState::kAlive))
-      fault = "actors: a host without an actor that runs, or the reverse";
-    std::uint32_t waiting = 0;
-    std::uint32_t ready_heads = 0;
-    Index last_lane = kNone;
-    for (Index lane = actor.first_lane.get(); lane != kNone; lane = tasks[lane].lane_next.get()) {
-      if (tasks[lane].lane_previous.get() != last_lane) fault = "actors: the list of lanes is broken";
-      last_lane = lane;
-      ready_heads += tasks[lane].state.get() == as_word(TaskState::kQueued) ? 1U : 0U;
-      Index last = lane;
-      for (Index task = lane; task != kNone && waiting <= calls; task = tasks[task].next.get(), ++waiting) {
-        if (tasks[task].actor.get() != index) fault = "actors: a call in the lane of another actor";
-        last = task;
-      }
-      if (tasks[lane].lane_tail.get() != last) fault = "actors: the tail of a lane is wrong";
-      if (waiting > calls) {
-        fault = "actors: a lane has a cycle";
-        return;
-      }
-    }
-    if (last_lane != actor.last_lane.get() || waiting != actor.waiting_count.get())
-      fault = "actors: the count of waiting calls, or the last lane, is wrong";
-    std::uint32_t ready = 0;
-    for (Index task = actor.first_ready.get(); task != kNone && ready <= ready_heads;
-         task = tasks[task].ready_next.get(), ++ready) {
-      if (tasks[task].lane_tail.get() == kNone) fault = "actors: a ready call that is no head of a lane";
-    }
-    if (ready != ready_heads) fault = "actors: the ready list differs from the heads of the lanes";
-    std::uint32_t running = 0;
-    for (Index task = actor.first_running.get(); task != kNone && running <= calls;
-         task = tasks[task].lane_next.get(), ++running) {
-      if (tasks[task].state.get() != as_word(TaskState::kLeased) || tasks[task].worker.get() != actor.host.get())
-        fault = "actors: a running call that its host does not run";
-    }
-  });
-  return fault;
 }
 
 }  // namespace miniray::scheduler

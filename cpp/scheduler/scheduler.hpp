@@ -174,7 +174,7 @@ class Scheduler {
   [[nodiscard]] std::uint32_t queued_count() const { return header_->resources.queued_count.get(); }
   void dispatch(Transaction& transaction, Wakes& wakes);
 
-  // --- actors (actors.cpp) --------------------------------------------------------------------------------------------
+  // --- actors (actors.cpp, actor_calls.cpp) --------------------------------------------------------------------------
   // Row and handle object of a new actor, which its creator is to hold; kNone when a table has no row left.
   [[nodiscard]] Index create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags,
                                    ProcessId creator);

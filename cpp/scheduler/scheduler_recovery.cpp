@@ -299,6 +299,7 @@ void Scheduler::count_references(std::uint32_t* counts) const {
     const Index name = actors[actor].name.get();
     MINIRAY_SOUND(name <= objects_->slots.capacity(), "actors: a name that is not there");
     ++counts[name];
+    if (actors[actor].has(kDetached)) ++counts[actors[actor].handle.get()];
   });
   const Index notifying = header_->notifying.get();
   MINIRAY_SOUND(notifying <= objects_->slots.capacity(), "scheduler: waiters of an object that is not there");

@@ -314,3 +314,64 @@ def test_awaited_ref_of_a_cancelled_task(ray, exceptions, busy, started):
             await waiting
 
     asyncio.run(main())
+
+
+@pytest.fixture(params=["async", "threads"])
+def make_parent(ray, request):
+    """Give a function that makes an actor whose calls start a task and wait for it, as coroutines or in threads."""
+
+    @ray.remote(num_cpus=0)
+    class Async:
+        async def start(self, child, *args):
+            return await child.remote(*args)
+
+    @ray.remote(num_cpus=0, max_concurrency=4)
+    class Threads:
+        def start(self, child, *args):
+            return ray.get(child.remote(*args))
+
+    return (Async if request.param == "async" else Threads).remote
+
+
+def test_child_of_a_call_among_several(ray, exceptions, busy, back, started, make_parent):
+    actor = make_parent()
+    cancelled, kept = actor.start.remote(busy, started), actor.start.remote(back, 1)
+    started.receive()
+    assert ray.get(kept) == 1
+    ray.cancel(cancelled)
+    expect_cancelled(ray, exceptions, cancelled)
+    assert ray.get(back.options(num_cpus=2).remote(2)) == 2
+
+
+def test_child_of_another_call_runs_on(ray, exceptions, busy, started, gate, make_parent):
+    @ray.remote
+    def wait(gate, started):
+        started.send()
+        gate.wait()
+        return "waited"
+
+    actor = make_parent()
+    kept = actor.start.remote(wait, gate, started)
+    started.receive()
+    cancelled = actor.start.remote(busy, started)
+    started.receive()
+    ray.cancel(cancelled)
+    expect_cancelled(ray, exceptions, cancelled)
+    gate.open()
+    assert ray.get(kept) == "waited"
+
+
+def test_child_of_a_call_among_several_that_is_not_to_be_cancelled(ray, exceptions, runs, started, gate, make_parent):
+    @ray.remote
+    def wait(gate, started, runs):
+        started.send()
+        gate.wait()
+        runs.add()
+
+    ref = make_parent().start.remote(wait, gate, started, runs)
+    started.receive()
+    ray.cancel(ref, recursive=False)
+    gate.open()
+    expect_cancelled(ray, exceptions, ref)
+    while not runs.lines():
+        time.sleep(0.001)

@@ -17,6 +17,15 @@ TOKEN = "MINIRAY_EXAMPLE_TEST"  # environment variable that marks a program and 
 
 # For each file: its arguments, and regular expressions that must be found in its output, in this order.
 EXPECTED = {
+    "async_service.py": (
+        [],
+        [
+            r"^900 requests answered, all right: True$",
+            r"^50 answers computed; at most \d{2,} requests at once$",
+            r"^unknown page: \(404, ",
+            r"given up; running now: 0$",
+        ],
+    ),
     "first_program.py": ([], [r"\(add pid=\d+\)\S* computing 3 \+ 5", r"^Result: 8$"]),
     "grid_search.py": (
         ["--rows", "150", "--other", "threading"],

@@ -18,13 +18,23 @@ import time
 secrets.token_hex = lambda size: os.environ["MINIRAY_TEST_SESSION"][: 2 * size]
 
 import miniray as ray
-from helpers.fault_tasks import fill, make, read, spread, work
+from helpers.fault_tasks import Plain, Several, call, fill, hold, make, read, spread, work
 from miniray import _miniray_core as core
 from miniray._runtime import machine
-from miniray.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RaySystemError, RayTaskError
+from miniray.exceptions import (
+    ActorDiedError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    RaySystemError,
+    RayTaskError,
+    TaskCancelledError,
+)
 
 REFUSED = (ObjectLostError, ObjectStoreFullError, OutOfDiskError, OSError, MemoryError, RaySystemError)
-FUNCTIONS = 4  # of this file: objects that stay
+FUNCTIONS = 4  # of expect_nothing_held: objects that stay
+ACTOR_FUNCTIONS = 2  # of use_actors, unless it was cut short
+CALLERS_OF_SMALL = 3  # work, call, hold: each travels with a `small` of its own
 ROWS = 16_000  # results, more than the table keeps pages for
 
 
@@ -52,6 +62,33 @@ def use_everything():
     assert all(ray.get(value) == i.to_bytes(8, "little") * 125_000 for i, value in enumerate(values))
 
 
+def use_actors():
+    plain = Plain.options(name="plain").remote(ray.put(10))
+    refs = [plain.add.remote(i) for i in range(4)]
+    ray.kill(plain, no_restart=False)
+    refs += [call.remote(plain, i) for i in range(4)]
+    assert ray.get(refs) == [10, 11, 12, 13] * 2
+    several = Several.options(name="several", lifetime="detached").remote()
+    sleeping = [several.sleep.remote() for _ in range(2)]
+    assert ray.get([several.double.remote(i) for i in range(4)]) == [0, 2, 4, 6]
+    running = hold.remote()
+    for ref in (*sleeping, running, several.double.remote(running)):
+        ray.cancel(ref)
+        expect_error(ref, TaskCancelledError)
+    expect_error(ray.get_actor("plain").leave.remote(), ActorDiedError)
+    expect_error(plain.add.remote(1), ActorDiedError)
+    ray.kill(several)
+    expect_error(several.double.remote(1), ActorDiedError)
+
+
+def expect_error(ref, kind):
+    try:
+        value = ray.get(ref)
+    except kind:
+        return
+    raise AssertionError(f"{value} and no {kind.__name__}")
+
+
 def disk_blocks():
     size = core._statistics()["spill_capacity_bytes"] + 4096
     for fd in map(int, os.listdir("/proc/self/fd")):
@@ -61,8 +98,8 @@ def disk_blocks():
     return 0
 
 
-def is_clean():
-    """Return whether all that is left are functions: those of the driver, and ``small`` once in each worker."""
+def is_clean(whole):
+    """Return whether all that is left are functions: those of the driver, and ``small`` in each worker."""
     statistics = core._statistics()
     try:
         holders = [row[7] for row in core._observe_objects(None)]
@@ -71,20 +108,22 @@ def is_clean():
     by_process = collections.Counter(pid for held in holders for pid, _, _ in held)
     functions = by_process.pop(os.getpid(), 0)
     return (
-        statistics["tasks"] == statistics["spilled_bytes"] == 0
-        and functions == FUNCTIONS
+        statistics["tasks"] == statistics["actors"] == statistics["spilled_bytes"] == 0
+        and (FUNCTIONS + ACTOR_FUNCTIONS if whole else FUNCTIONS) <= functions <= FUNCTIONS + ACTOR_FUNCTIONS
         and all(holders)
-        and max(by_process.values(), default=0) <= 1
+        and max(by_process.values(), default=0) <= CALLERS_OF_SMALL
         and statistics["used_bytes"] < len(holders) * 2048
     )
 
 
-def expect_nothing_held():
+def expect_nothing_held(whole):
+    with contextlib.suppress(ValueError):
+        ray.kill(ray.get_actor("several"))
     done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8))])
     assert [done[0][1], done[1], len(done[2]), done[3]] == [6, (0, 1), 700_000, (0, True)]
     del done
     gc.collect()
-    while not is_clean():
+    while not is_clean(whole):
         time.sleep(0.002)
     while disk_blocks() and not os.environ.get("MINIRAY_TEST_KEEPS_BLOCKS"):
         time.sleep(0.002)
@@ -109,6 +148,7 @@ def main():
     try:
         ray.init(num_cpus=2, object_store_memory=6 << 20)
         use_everything()
+        use_actors()
     except RayTaskError as error:
         if not isinstance(error.cause, REFUSED):
             raise
@@ -116,7 +156,7 @@ def main():
     except REFUSED as error:
         outcome = f"refused {type(error).__name__}: {error}"
     if ray.is_initialized():
-        expect_nothing_held()
+        expect_nothing_held(outcome == "right")
         ray.shutdown()
     print(" ".join(outcome.split()))
 

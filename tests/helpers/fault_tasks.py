@@ -1,5 +1,7 @@
 """Tasks of fault_program.py, in a module of their own, so that every process exports them under one name."""
 
+import asyncio
+
 import miniray as ray
 
 
@@ -31,3 +33,41 @@ make = ray.remote(max_retries=-1)(fill)
 @ray.remote(max_retries=-1)
 def read(value, *refs):
     return int.from_bytes(value[:8], "little"), value[-8:] == value[:8]
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Plain:
+    """Runs one call at a time."""
+
+    def __init__(self, first):
+        self.first = first
+
+    def add(self, value):
+        return self.first + value
+
+    def leave(self):
+        ray.actor.exit_actor()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Several:
+    """Runs several calls at once, as coroutines."""
+
+    async def double(self, value):
+        return 2 * await small.remote(value, 1)
+
+    async def sleep(self):
+        await small.remote(1, 1)
+        await asyncio.sleep(3600)
+
+
+@ray.remote(max_retries=-1)
+def call(actor, value):
+    return ray.get(actor.add.remote(small.remote(value, 1)))
+
+
+@ray.remote(max_retries=-1)
+def hold():
+    """Run until it is cancelled."""
+    while True:
+        ray.get(small.remote(1, 1))

@@ -6,7 +6,8 @@
 #             C3 a stopped process goes on, or is killed, a moment later. A process of its own sees to that: threads of the
 #                driver stand still while one of them waits for the lock of a stopped process.
 #             C4 work goes on in between: after a number of kills without a finished task it waits for one. Blocked workers
-#                call their nested tasks again when they are retried, so a long queue is left to get shorter.
+#                call their nested tasks again when they are retried, so a long queue is left to get shorter. A newborn is killed
+#                only when another has become a worker since: after three in a row calls fail, as they should (supervisor.py V4).
 # To add      an action: a method, and a line in ACTIONS.
 """Random kills and stops: ``python chaos.py SESSION SEED RATE COUNTS``; ends with its standard input."""
 
@@ -33,7 +34,7 @@ COUNTED = ("kills", "stops", "kills_of_all", "kills_of_stopped", "newborn_kills"
 _PERIOD_SECONDS = 4.0  # a storm, then a calm
 _STORM, _STORM_FACTOR, _CALM_FACTOR = 0.25, 2.8, 0.4  # share of the period; factors of the rate: their mean is 1
 _CROWD = 40  # tasks that wait
-_KILLS_FOR_A_TASK, _KILLS_IN_A_CROWD = 20, 1  # at most, until one more is finished
+_KILLS_FOR_A_TASK, _KILLS_IN_A_CROWD = 10, 1  # at most, until one more is finished
 
 
 class SharedCounts:
@@ -112,6 +113,7 @@ class Chaos:
         self.stopped: list[tuple[float, int, int, int, bool]] = []  # when it goes on, tie-breaker, pid, pidfd, dies
         self.finished = 0, 0  # tasks, and kills until then
         self.order = itertools.count()
+        self.at_newborn: set[int] = set()  # the workers when a newborn was killed last
 
     def run(self) -> None:
         """Act at times that the rate gives, late ones at once, until standard input ends."""
@@ -222,13 +224,17 @@ class Chaos:
 
     def kill_newborn(self) -> None:
         """Kill a worker that has no row yet."""
+        workers = set(self._pids("worker"))
+        if workers <= self.at_newborn:
+            return
         for supervisor in self._pids("supervisor"):
             try:
                 children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
             except OSError:
                 continue
             for pid in map(int, children[-1:]):
-                if pid not in self._pids("worker"):  # when it was looked
+                if pid not in workers:  # when it was looked
+                    self.at_newborn = workers
                     self.kill(pid, newborn_kills=1)
 
     def kill_supervisor(self) -> None:

@@ -3,7 +3,7 @@
 # Invariants  O1 what a step does follows from the seed, the caller and the number of the step: it draws from a generator
 #                of its own, and what the caller keeps never depends on time. So any seed replays, whatever is killed.
 #             O2 every value that is read is compared with the model.
-# To add      an operation: a function of a Caller, and a line in OPERATIONS. That is the place for cancel and for actors.
+# To add      an operation: a function of a Caller, and a line in OPERATIONS.
 """Operations of the soak."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from stress import ledger, tasks
+from stress import actors, ledger, tasks
 from stress.model import KINDS, MEGABYTE, Spec, build, derived, is_right, must_be_right, tree_value
 from stress.report import Counts
 
@@ -50,6 +50,7 @@ class Caller:
         self.plain: list[tuple[Any, Spec]] = []
         self.outer: list[tuple[Any, list[Spec], int]] = []  # ref, specs of the refs inside, size
         self.noted: list[tuple[Any, int, Spec, bool]] = []  # ref, ticket, spec, whether it may be lost
+        self.actors: list[actors.Actor] = []
         self.views: list[tuple[int, Any, Spec]] = []  # step at which it goes, value, spec
         self.step_number = 0
         self.began_at = time.monotonic()  # the step that is being done
@@ -92,7 +93,8 @@ class Caller:
         self.counts.longest("step_ms", (time.monotonic() - self.began_at) * 1e3)
         self.counts.note(steps=1)
         if self.step_number <= PLAN_STEPS:
-            kept = [spec for _, spec in self.plain], [specs for _, specs, _ in self.outer], len(self.noted)
+            own = [(actor.kind, actor.spec, actor.name) for actor in self.actors]
+            kept = [spec for _, spec in self.plain], [specs for _, specs, _ in self.outer], len(self.noted), own
             self.plan = zlib.crc32(repr((operation.do.__name__, kept)).encode(), self.plan)
 
     def settle(self) -> None:
@@ -110,6 +112,7 @@ class Caller:
         self.counts.note(gets=len(self.plain) + len(self.outer))
         self.step_number = 1 << 60
         drop_views(self)
+        actors.drop(self)
         self.plain.clear()
         self.outer.clear()
 
@@ -300,7 +303,7 @@ def read_noted(caller: Caller, ref: Any, ticket: int, spec: Spec, once: bool) ->
 class Operation(NamedTuple):
     """A row of the table: how often, and what."""
 
-    weight: int
+    weight: float
     do: Callable[[Caller], None]
 
 
@@ -324,5 +327,14 @@ OPERATIONS = (
     Operation(1, call_refuse),
     Operation(3, call_noted),
     Operation(3, get_noted),
+    Operation(1, actors.make),
+    Operation(3, actors.call),
+    Operation(1, actors.call_nested),
+    Operation(1, actors.call_in_order),
+    Operation(1, actors.read),
+    Operation(0.5, actors.restart),
+    Operation(0.5, actors.kill),
+    Operation(0.5, actors.cancel_tasks),
+    Operation(0.5, actors.cancel_calls),
 )
 WEIGHTS = [operation.weight for operation in OPERATIONS]

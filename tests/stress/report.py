@@ -39,7 +39,7 @@ def state() -> dict[str, int]:
     """Return how much of the tables and of the memory is in use."""
     gc.collect()
     statistics = core._statistics()
-    return {name: statistics[name] for name in ("objects", "tasks", "used_bytes", "spilled_bytes")}
+    return {name: statistics[name] for name in ("objects", "tasks", "actors", "used_bytes", "spilled_bytes")}
 
 
 def own_resources() -> dict[str, int]:

@@ -14,6 +14,7 @@ import miniray as ray
 from miniray.exceptions import ObjectStoreFullError
 
 remote = ray.remote(max_retries=-1)
+LONG_SECONDS = 2
 kept: collections.deque[Any] = collections.deque(maxlen=2)  # of a worker: views that outlive their task
 
 
@@ -105,3 +106,22 @@ def _noted(path: str, ticket: int, spec: Spec) -> tuple[int, int, Any]:
 
 noted = remote(_noted)
 noted_once = ray.remote(max_retries=0)(_noted)
+
+
+@ray.remote(max_retries=-1)
+def small():
+    return 1
+
+
+@ray.remote(max_retries=-1)
+def long():
+    """Run until it is cancelled, or for a while: whoever could cancel it may have been killed."""
+    end = time.monotonic() + LONG_SECONDS
+    while time.monotonic() < end:
+        time.sleep(0.001)
+
+
+@ray.remote(max_retries=-1)
+def start_long(depth):
+    """Wait for such a task."""
+    ray.get(long.remote() if depth == 0 else start_long.remote(depth - 1))

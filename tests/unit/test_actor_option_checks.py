@@ -54,8 +54,6 @@ class Plain:
 @pytest.mark.parametrize(
     "options",
     [
-        {"max_pending_calls": 1},
-        {"lifetime": "detached"},
         {"runtime_env": {"env_vars": {"A": "1"}}},
         {"enable_tensor_transport": True},
         {"placement_group_bundle_index": 0},

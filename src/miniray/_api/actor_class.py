@@ -179,10 +179,16 @@ class ActorClass:
             what=self.__ray_actor_class__,
             threads=self._threads(),
         )
+        is_detached = self._options.get("lifetime") == "detached"
+        if is_detached:
+            warn_once(
+                "detached",
+                'An actor with lifetime="detached" lives until it is killed or the session ends: the session, and so '
+                "the actor, cannot outlive this program.",
+            )
+        restarts = self._options.get("max_restarts") or 0
+        caller.configure_creation(core._find_shape(hold.units())[0], restarts, concurrency.is_several, is_detached)
         caller.configure(function, shape, 0, 0, 1, 0)
-        caller.configure_creation(
-            core._find_shape(hold.units())[0], self._options.get("max_restarts") or 0, concurrency.is_several
-        )
 
 
 class _ClassWithOptions:

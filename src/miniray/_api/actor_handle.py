@@ -21,7 +21,7 @@ from miniray._api.unsupported import raise_later
 from miniray._runtime import closures
 from miniray._runtime.actor_host import Method
 from miniray._runtime.concurrency import DEFAULT_GROUP
-from miniray.exceptions import ActorDiedError, ActorHandleNotFoundError
+from miniray.exceptions import ActorDiedError, ActorHandleNotFoundError, PendingCallsLimitExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +82,7 @@ class ActorInfo:
         max_task_retries: Default of its methods.
         threads: OMP_NUM_THREADS in its process.
         groups: Its concurrency groups.
+        max_pending_calls: Calls of one process that may be unfinished; 0: any number.
     """
 
     class_name: str
@@ -89,6 +90,7 @@ class ActorInfo:
     max_task_retries: int
     threads: str
     groups: tuple[str, ...] = ()
+    max_pending_calls: int = 0
 
 
 @functools.lru_cache(maxsize=1024)
@@ -148,6 +150,10 @@ class _Call:
             retry_on=tuple(retry_on) if isinstance(retry_on, list) else retry_on,
             threads=self.info.threads,
         )
+        try:
+            caller.configure_method(self.ref, self.info.max_pending_calls)
+        except ValueError as error:
+            raise ActorHandleNotFoundError(str(error)) from None
         caller.configure(
             function,
             core._find_shape({})[0],
@@ -155,10 +161,13 @@ class _Call:
             self.info.max_task_retries if retries is None else retries,
             *self.method.positional_range(),
         )
-        try:
-            caller.configure_method(self.ref)
-        except ValueError as error:
-            raise ActorHandleNotFoundError(str(error)) from None
+
+    def _raise_full(self) -> NoReturn:
+        raise PendingCallsLimitExceeded(
+            f"The task {self.__name__} could not be submitted to {self.info.class_name} because more than "
+            f"{self.info.max_pending_calls} tasks are queued on the actor. This limit can be adjusted with the "
+            "`max_pending_calls` actor option."
+        )
 
     def _raise_gone(self) -> NoReturn:
         raise ActorDiedError("The actor is dead and its last handle is gone.")
@@ -327,7 +336,9 @@ def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) 
         options_of_method = getattr(member, "__ray_method_options__", {})
         methods[name] = MethodInfo(_plain_signature(actor_class, name, member), options_of_method)
     groups = tuple(options.get("concurrency_groups") or ())
-    return ActorInfo(actor_class.__qualname__, methods, options.get("max_task_retries") or 0, threads, groups)
+    most_pending = max(options.get("max_pending_calls") or 0, 0)
+    retries = options.get("max_task_retries") or 0
+    return ActorInfo(actor_class.__qualname__, methods, retries, threads, groups, most_pending)
 
 
 def _plain_signature(actor_class: type, name: str, member: Callable[..., Any]) -> inspect.Signature:

@@ -114,10 +114,6 @@ def validate_actor_options(options: Mapping[str, Any], given_in_options: Collect
     if options.get("enable_tensor_transport"):
         raise_later("the actor option enable_tensor_transport")
     _check_groups(options.get("concurrency_groups"))
-    if (options.get("max_pending_calls") or -1) > 0:
-        raise_later("the actor option max_pending_calls")
-    if options.get("lifetime") == "detached":
-        raise_later('lifetime="detached"')
     if options.get("object_store_memory"):
         warn_once("object_store_memory", "object_store_memory of an actor is accepted and ignored, as in Ray.")
 

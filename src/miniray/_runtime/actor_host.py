@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ from miniray._runtime.thread_host import ThreadHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_QUICK_STARTS = 3
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class _Host:
@@ -47,6 +52,7 @@ class Construct:
         """Return the function that makes the instance."""
 
         def construct(*args: Any, **kwargs: Any) -> None:
+            time.sleep(pause_before_start(core._failed_starts()))
             _Host.made_by = self
             _Host.several = _make_host(self.concurrency)
             if _Host.several is None:
@@ -55,6 +61,17 @@ class Construct:
                 _Host.instance = _Host.several.construct(lambda: self.actor_class(*args, **kwargs))
 
         return construct
+
+
+def pause_before_start(failed_starts: int) -> float:
+    """Return how many seconds to wait before a constructor runs: one that ends its process must not be a storm of them.
+
+    Args:
+        failed_starts: So many processes died in it, in a row.
+    """
+    if failed_starts <= _QUICK_STARTS:
+        return 0.0
+    return min(0.01 * 2.0 ** min(failed_starts - _QUICK_STARTS, 16), _LONGEST_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
-from miniray._runtime import awaiting, closures, output, reducers, store_errors, torch_tensors
+from miniray._runtime import awaiting, closures, output, reducers, store_errors, torch_tensors, unread_errors
 from miniray._runtime.memory_monitor import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
 from miniray._runtime.pickle_trace import explain
 from miniray._runtime.worker_life import UNKNOWN_END, describe_end, signal_name
@@ -182,12 +181,6 @@ def unpickle_error(error: BaseException) -> RaySystemError:
     return told
 
 
-def unread_error(error: BaseException) -> None:
-    """Log an error whose last ref went before anybody read it."""
-    if os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1":
-        sys.stderr.write(f"Unhandled error (suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'): {error}\n")
-
-
 _installed: dict[str, Any] = {}
 
 
@@ -206,7 +199,7 @@ def install(auto_init: Callable[[], object]) -> None:
         lost_error=lost_error,
         auto_init=auto_init,
         unpickle_error=unpickle_error,
-        unread_error=unread_error,
+        unread_error=unread_errors.tell,
         actor_error=actor_error,
         awaiting=awaiting.awaiting,
         future=awaiting.future,

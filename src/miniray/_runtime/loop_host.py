@@ -81,6 +81,7 @@ class _Group:
 
     async def _run_method(self, call: Call) -> None:
         current_call.set(call.number)
+        core._enter_call(call.number)
         self._begun.add(call.number)
         value: Any = None
         error: BaseException | None = None

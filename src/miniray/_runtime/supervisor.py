@@ -383,6 +383,8 @@ def main(argument: str) -> None:
     except (OSError, RuntimeError) as error:
         _tell(f"the supervisor cannot start: {error}")
         os._exit(1)
+    import cloudpickle  # noqa: F401  # once, for all workers: what __main__ defines travels by it
+
     gc.collect()
     gc.freeze()
     try:

@@ -54,6 +54,7 @@ class _Group:
             self._host.end(call, None, TaskCancelledError())
             return
         current_call.set(call.number)
+        core._enter_call(call.number)
         value = error = None
         try:
             value = call.runnable.function(*call.args, **call.kwargs)

@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import actor_host, namespace, output, structured_log
+from miniray._runtime import actor_host, namespace, output, structured_log, unread_errors
 from miniray._runtime.error_capture import make_task_error
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._task_error import safe_text
@@ -58,13 +58,6 @@ def _before_task(threads: str) -> None:
     """Tell numeric libraries how many threads a task may use, unless the user has."""
     if not _threads_given:
         os.environ["OMP_NUM_THREADS"] = threads
-
-
-def _on_unread_error(error: BaseException) -> None:
-    """Print an error that nobody has a ref to any more; the driver shows it."""
-    if os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1":
-        sys.stderr.write(f"Unhandled error (suppress with 'RAY_IGNORE_UNHANDLED_ERRORS=1'): {error}\n")
-        sys.stderr.flush()
 
 
 def _flush_output() -> None:
@@ -116,7 +109,7 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
             _on_error,
             _before_task,
             _after_call,
-            _on_unread_error,
+            unread_errors.tell,
             actor_host.serve,
             config["pool_size"],
         )

@@ -33,6 +33,7 @@ Damager::Damager(Dice& dice, Domain& domain, std::byte* payloads) : dice_(dice),
       4);
   add_table<store::ObjectEntry>(region, header.objects.slots, 10);
   add_table<scheduler::TaskEntry>(region, header.scheduler.tasks, 8);
+  add_table<scheduler::ActorEntry>(region, header.scheduler.actors, 5);
   add_table<scheduler::WaitNode>(region, header.waits.nodes, 3);
   add_table<scheduler::WaitGroup>(region, header.waits.groups, 1);
   const std::uint64_t used_bits = header.objects.slots.capacity / 8 + 8;
@@ -136,6 +137,7 @@ Fences::Fences(Domain& domain) {
                                   header.workers.offset,
                                   header.objects.slots.chunks_offset,
                                   header.scheduler.tasks.chunks_offset,
+                                  header.scheduler.actors.chunks_offset,
                                   header.waits.nodes.chunks_offset,
                                   header.waits.groups.chunks_offset,
                                   header.objects.slots.offset,
@@ -143,6 +145,7 @@ Fences::Fences(Domain& domain) {
                                   header.objects.pin_rows_offset,
                                   header.objects.buckets_offset,
                                   header.scheduler.tasks.offset,
+                                  header.scheduler.actors.offset,
                                   header.waits.nodes.offset,
                                   header.waits.groups.offset,
                                   header.heap.rows_offset,
@@ -165,6 +168,7 @@ Fences::Fences(Domain& domain) {
   fence(header.workers.offset, std::uint64_t{header.workers.bucket_count} * sizeof(scheduler::WorkerBucket));
   fence_table(header.objects.slots, sizeof(store::ObjectEntry));
   fence_table(header.scheduler.tasks, sizeof(scheduler::TaskEntry));
+  fence_table(header.scheduler.actors, sizeof(scheduler::ActorEntry));
   fence_table(header.waits.nodes, sizeof(scheduler::WaitNode));
   fence_table(header.waits.groups, sizeof(scheduler::WaitGroup));
   fence(header.objects.buckets_offset, std::uint64_t{header.objects.bucket_count} * sizeof(Index));

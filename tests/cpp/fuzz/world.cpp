@@ -42,6 +42,7 @@ void World::open() {
   runtime::DomainConfig config;
   config.object_capacity = 200;
   config.task_capacity = 60;
+  config.actor_capacity = 20;
   config.process_capacity = 12;
   config.registered_worker_capacity = 8;
   config.heap_bytes = 512 << 10;
@@ -55,6 +56,7 @@ void World::open() {
   }
   attach(worker_);
   attach(other_);
+  attach(host_);
 }
 
 void World::attach(Domain& domain) {
@@ -64,7 +66,7 @@ void World::attach(Domain& domain) {
   if (spill_file_ >= 0) EXPECT(domain.set_spill_file(platform::duplicate_descriptor(spill_file_)) == 0);
 }
 
-Domain& World::somebody() { return *attached()[dice_.below(3)]; }
+Domain& World::somebody() { return *attached()[dice_.below(4)]; }
 
 ObjectKey World::any_key() {
   if (keys_.empty()) throw Refused{};
@@ -112,6 +114,7 @@ void World::build() {
     worker_.scheduler.add_worker(transaction, worker_.self(), wakes);
     transaction.close();
     worker_.perform(wakes);
+    some(0, 3, [this] { make_actor(); });
     some(5, 30, [this] { step(); });
   }
   if (!dice_.one_in(3)) die(dice_.one_in(2));

@@ -1,6 +1,6 @@
 // world.hpp - a domain with a bit of everything in it, and the operations that processes of a session do with it, by dice.
 //
-// Processes   the driver, a worker and one more are three attachments of this process; the dead are attachments that were left without a
+// Processes   the driver, a worker, a host and one more are attachments of this process; the dead are attachments that were left without a
 //             word, under the number of a process that has ended.
 // Outcomes    an operation returns, or throws Refused (an ordinary error: no room, nothing there), or Damage.
 #pragma once
@@ -51,7 +51,7 @@ class World {
   void step();    // one operation
   void finish();  // what ends a session, and what looks at one: each part runs whatever the others found
   [[nodiscard]] Domain& driver() noexcept { return driver_; }
-  [[nodiscard]] std::array<Domain*, 3> attached() noexcept { return {&driver_, &worker_, &other_}; }
+  [[nodiscard]] std::array<Domain*, 4> attached() noexcept { return {&driver_, &worker_, &other_, &host_}; }
 
  private:
   [[nodiscard]] Domain& somebody();
@@ -71,6 +71,17 @@ class World {
   void run_task();
   void block_worker();
   void give_lease_back();
+  Index fill_row(Transaction& transaction, std::uint32_t result_count);
+  bool make_results(Transaction& transaction, Index task, std::uint32_t result_count, std::vector<ObjectKey>& results);
+  void depend_on(Transaction& transaction, Index task, const std::vector<ObjectKey>& dependencies);
+  void seal_results(Domain& domain, Transaction& transaction, Index task, miniray::scheduler::Wakes& wakes);
+  void make_actor();
+  void call_actor();
+  void end_or_cancel();
+  void host_one();
+  void host_call();
+  void step_actors();
+  [[nodiscard]] ObjectKey any_actor();
   void wait();
   void leave_waiting();
   void spill();
@@ -93,11 +104,13 @@ class World {
   Domain driver_;
   Domain worker_;
   Domain other_;
+  Domain host_;  // a worker that takes actors as well
   miniray::runtime::BlobStore blobs_{driver_};
   std::deque<Domain> left_;  // attachments of the dead: their memory alone
   platform::Descriptor spill_file_ = -1;
   std::vector<ObjectKey> keys_;  // held by the driver
   std::vector<ObjectKey> pinned_;
+  std::vector<ObjectKey> actors_;  // handles, held by the driver
   std::vector<miniray::store::ObjectId> ids_;
   std::vector<ProcessId> dead_;
   Index function_ = kNone;

@@ -17,16 +17,9 @@ namespace scheduler = miniray::scheduler;
 
 // --- tasks ----------------------------------------------------------------------------------------------------------
 
-// What python/caller.cpp does.
-void World::submit() {
+// What python/caller.cpp does, in parts: a row, results that the driver holds, dependencies.
+Index World::fill_row(Transaction& transaction, std::uint32_t result_count) {
   Domain& domain = driver_;
-  const std::uint32_t result_count = dice_.below(3);
-  std::vector<ObjectKey> dependencies;
-  for (std::uint32_t count = dice_.below(3); count > 0 && !keys_.empty(); --count) dependencies.push_back(any_key());
-  if (domain.ensure_rows(result_count, 1, static_cast<std::uint32_t>(dependencies.size())) != 0) throw Refused{};
-  std::vector<ObjectKey> results;
-  Wakes wakes;
-  Transaction transaction(domain.lock);
   const Index task = domain.scheduler.tasks.take(transaction);
   if (task == kNone) throw Refused{};
   scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
@@ -42,9 +35,16 @@ void World::submit() {
   Transaction::init(entry.attempt, 0);
   Transaction::init(entry.worker, 0);
   Transaction::init(entry.flags, 0);
+  Transaction::init(entry.actor, kNone);
   Transaction::init(entry.inline_references, 0);
   Transaction::init(entry.inline_bytes_used, 0);
   domain.objects.add_reference(transaction, function_);
+  return task;
+}
+
+bool World::make_results(Transaction& transaction, Index task, std::uint32_t result_count, std::vector<ObjectKey>& results) {
+  Domain& domain = driver_;
+  scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   Index previous = kNone;
   for (std::uint32_t i = 0; i < result_count; ++i) {
     const Index result = domain.objects.create(transaction, ObjectState::kPending, 0);
@@ -52,7 +52,7 @@ void World::submit() {
       for (const ObjectKey& made : results) domain.objects.free(transaction, made.slot);
       transaction.set(entry.first_result, kNone);
       domain.scheduler.end_task(transaction, task);
-      throw Refused{};
+      return false;
     }
     Transaction::init(domain.objects[result].producer, task);
     transaction.set(previous == kNone ? entry.first_result : domain.objects[previous].next_result, result);
@@ -60,6 +60,12 @@ void World::submit() {
     results.push_back(domain.objects.key(result));
   }
   for (const ObjectKey& key : results) (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), key.slot);
+  return true;
+}
+
+void World::depend_on(Transaction& transaction, Index task, const std::vector<ObjectKey>& dependencies) {
+  Domain& domain = driver_;
+  scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   for (std::size_t i = 0; i < dependencies.size(); ++i) {
     const std::uint32_t pair[] = {dependencies[i].slot, dependencies[i].generation};
     std::memcpy(entry.inline_bytes + 8 * i, pair, sizeof(pair));
@@ -71,25 +77,28 @@ void World::submit() {
     if (domain.objects[key.slot].current_state() != ObjectState::kPending) continue;
     if (domain.waits.add_dependency(transaction, domain.objects, task, key.slot)) transaction.add(entry.dependencies, 1);
   }
+}
+
+void World::submit() {
+  Domain& domain = driver_;
+  const std::uint32_t result_count = dice_.below(3);
+  std::vector<ObjectKey> dependencies;
+  for (std::uint32_t count = dice_.below(3); count > 0 && !keys_.empty(); --count) dependencies.push_back(any_key());
+  if (domain.ensure_rows(result_count, 1, static_cast<std::uint32_t>(dependencies.size())) != 0) throw Refused{};
+  std::vector<ObjectKey> results;
+  Wakes wakes;
+  Transaction transaction(domain.lock);
+  const Index task = fill_row(transaction, result_count);
+  if (!make_results(transaction, task, result_count, results)) throw Refused{};
+  depend_on(transaction, task, dependencies);
   domain.scheduler.submit(transaction, task, wakes);
   transaction.close();
   domain.perform(wakes);
   keys_.insert(keys_.end(), results.begin(), results.end());
 }
 
-// What python/executor.cpp does.
-void World::run_task() {
-  Domain& domain = worker_;
-  if (runtime::wait_for_lease(domain, 1, 0, static_cast<std::int64_t>(platform::monotonic_ns())) !=
-      runtime::WaitOutcome::kReady)
-    throw Refused{};
-  const Index task = domain.own_entry().lease.get();
+void World::seal_results(Domain& domain, Transaction& transaction, Index task, Wakes& wakes) {
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
-  char name[96];
-  (void)domain.scheduler.copy_name(task, name, sizeof(name));
-  if (domain.ensure_rows(0, 0, 0) != 0) throw Refused{};
-  Wakes wakes;
-  Transaction transaction(domain.lock);
   miniray::debug::WalkLimit limit = domain.scheduler.result_limit();
   for (Index object = entry.first_result.get(); object != kNone;) {
     limit.step();
@@ -100,6 +109,26 @@ void World::run_task() {
     domain.scheduler.seal(transaction, object, dice_.one_in(8) ? ObjectState::kError : ObjectState::kSealed, wakes);
     object = next;
   }
+}
+
+// What python/executor.cpp does.
+void World::run_task() {
+  Domain& domain = worker_;
+  if (runtime::wait_for_lease(domain, 1, 0, static_cast<std::int64_t>(platform::monotonic_ns())) !=
+      runtime::WaitOutcome::kReady)
+    throw Refused{};
+  const Index task = domain.own_entry().lease.get();
+  if (domain.scheduler.tasks[task].actor.get() != kNone) {  // the host takes it
+    Transaction transaction(domain.lock);
+    domain.scheduler.return_lease(transaction, domain.self());
+    throw Refused{};
+  }
+  char name[96];
+  (void)domain.scheduler.copy_name(task, name, sizeof(name));
+  if (domain.ensure_rows(0, 0, 0) != 0) throw Refused{};
+  Wakes wakes;
+  Transaction transaction(domain.lock);
+  seal_results(domain, transaction, task, wakes);
   if (transaction.room() < 2048) transaction.commit();
   domain.scheduler.finish_lease(transaction, domain.self(), wakes);
   transaction.close();
@@ -224,7 +253,7 @@ void World::join_and_leave() {
 void World::step() {
   if (is_low_level_) return step_low_level();
   const char* suspected = nullptr;
-  switch (dice_.below(28)) {
+  switch (dice_.below(34)) {
     case 0:
     case 1:
     case 2:
@@ -272,6 +301,13 @@ void World::step() {
       return join_and_leave();
     case 26:
       return look();
+    case 27:
+    case 28:
+    case 29:
+    case 30:
+    case 31:
+    case 32:
+      return step_actors();
     default:
       driver_.audit(suspected);
       driver_.reclaim();
@@ -282,6 +318,7 @@ void World::rebuild() {
   Transaction transaction(driver_.lock);
   driver_.objects.slots.rebuild(transaction);
   driver_.scheduler.tasks.rebuild(transaction);
+  driver_.scheduler.actors.rebuild(transaction);
   driver_.waits.nodes.rebuild(transaction);
   driver_.waits.groups.rebuild(transaction);
   driver_.heap.rebuild(transaction);

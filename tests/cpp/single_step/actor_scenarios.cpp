@@ -157,6 +157,9 @@ void add_creations(std::vector<Scenario>& list) {
   list.push_back({.name = "actor: made, its argument is not there yet",
                   .prepare = [](World& world) { one_processor(world), world.keys = submit(world, world.driver, {}); },
                   .operate = [](World& world) { (void)make_actor(world, world.victim, {.dependencies = world.keys}); }});
+  list.push_back({.name = "actor: made detached, its handle goes", .prepare = one_processor, .operate = [](World& world) {
+                    drop(world.victim, make_actor(world, world.victim, {.restarts = 1, .flags = scheduler::kDetached}));
+                  }});
   for (const bool restarts : {false, true}) {
     list.push_back({.name = restarts ? "actor: constructed, may be started again" : "actor: constructed, calls wait",
                     .prepare = with_actor({.restarts = restarts ? 1U : 0U}),
@@ -308,6 +311,13 @@ void add_ends(std::vector<Scenario>& list) {
                         (void)call_method(world, world.driver, world.keys[0], {.dependencies = argument});
                       },
                   .operate = kill});
+  list.push_back({.name = "actor: a detached one is killed",
+                  .prepare =
+                      [](World& world) {
+                        with_actor({.flags = scheduler::kDetached})(world);
+                        (void)call_method(world, world.driver, world.keys[0]);
+                      },
+                  .operate = kill});
   list.push_back({.name = "actor: killed while it has a host and a name",
                   .prepare =
                       [](World& world) {
@@ -393,6 +403,30 @@ void add_recoveries(std::vector<Scenario>& list) {
                       [](World& world) {
                         with_actor({.restarts = 1})(world);
                         world.die_after([](Domain& domain) { start_worker(domain); });
+                      },
+                  .operate = recover});
+  list.push_back({.name = "recovery: who made a detached actor and had its only handle",
+                  .prepare =
+                      [](World& world) {
+                        one_processor(world);
+                        world.die_after([&](Domain& domain) {
+                          start_worker(domain);
+                          (void)make_actor(world, domain, {.restarts = 1, .flags = scheduler::kDetached});
+                        });
+                      },
+                  .operate = recover});
+  list.push_back({.name = "recovery: a host whose call is cancelled, the actor is started again",
+                  .prepare =
+                      [](World& world) {
+                        with_actor({.restarts = 1})(world);
+                        (void)call_method(world, world.driver, world.keys[0], {.retries = 1});
+                        world.die_after([](Domain& domain) {
+                          host(domain);
+                          const Index task = begin_call(domain);
+                          change(domain, [&](Transaction& transaction, Wakes& wakes) {
+                            (void)domain.scheduler.cancel(transaction, task, false, wakes);
+                          });
+                        });
                       },
                   .operate = recover});
   list.push_back({.name = "recovery: who had the last handle",

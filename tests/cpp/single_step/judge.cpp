@@ -132,12 +132,28 @@ std::string what_is_left(Domain& domain) {
   return "";
 }
 
+// Actors that need neither handle nor creator.
+void kill_detached(Domain& domain) {
+  for (Index found = domain.self().slot; found != kNone;) {
+    found = kNone;
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    domain.scheduler.actors.for_each_used([&](Index actor) {
+      if (domain.scheduler.actors[actor].has(scheduler::kDetached)) found = actor;
+    });
+    if (found != kNone) (void)domain.scheduler.kill_actor(transaction, found, false, wakes);
+    transaction.close();
+    domain.perform(wakes);
+  }
+}
+
 std::string everybody_leaves(Domain& domain) {
   for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
     const auto identity = domain.processes.identity(slot);
     if (slot == domain.self().slot || identity.state == ProcessState::kFree) continue;
     (void)recovery::recover_process(domain, {slot, identity.generation}, {identity.number, kKilled});
   }
+  kill_detached(domain);
   {
     Wakes wakes;
     Transaction transaction(domain.lock);
