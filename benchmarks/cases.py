@@ -75,6 +75,24 @@ def batch_of(size: int) -> Callable[[Engine], float]:
     return batch
 
 
+def stream_of(count: int) -> Callable[[Engine], float]:
+    def stream(engine: Engine) -> float:
+        """Small values a second that one task yields and this process reads."""
+
+        def one() -> int:
+            engine.stream(count, -1)
+            return count
+
+        return per_second(one)
+
+    return stream
+
+
+def stream_in_step(engine: Engine) -> float:
+    """Microseconds an item when the task makes the next only when one was taken."""
+    return timed(lambda: engine.stream(1000, 1)) * 1e3
+
+
 def put_array_of(size_bytes: int) -> Callable[[Engine], float]:
     def put_array(engine: Engine) -> float:
         """GB a second of putting an array where workers can read it, into memory that was used before."""
@@ -180,6 +198,8 @@ CASES: dict[str, Case] = {
         Case("round_trip", "one task and its result, awake", "us", False, round_trip),
         Case("batch_1000", "batches of 1,000 tasks", "tasks/s", True, batch_of(1000)),
         Case("batch_100000", "batches of 100,000 tasks", "tasks/s", True, batch_of(100_000), is_long=True),
+        Case("stream", "items of one stream, read as they come", "items/s", True, stream_of(2000)),
+        Case("stream_in_step", "an item that is made when the one before was taken", "us", False, stream_in_step),
         Case("put_small", "put and drop of a small object", "us", False, put_small),
         Case("get_small", "get of a small object", "us", False, get_small),
         Case("puts_and_drops", "small objects, 1,000 put, then dropped", "objects/s", True, puts_and_drops),
