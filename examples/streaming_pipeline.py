@@ -1,7 +1,7 @@
 """A pipeline whose stages work at the same time: each gives its results one by one while it goes on.
 
-A source makes signals, an actor filters them with what it has seen so far, tasks reduce each to a number. Nobody waits for a whole list,
-and the source never runs more than a few items ahead of whoever reads it.
+A source makes signals, an actor filters them with what it has seen so far, tasks reduce each to a number. Nobody waits
+for a whole list, and the source never runs more than a few items ahead of whoever reads it.
 """
 
 import argparse

@@ -203,7 +203,9 @@ class Scheduler {
   [[nodiscard]] bool create_stream(Transaction& transaction, Index task, std::uint32_t limit);
   [[nodiscard]] Index stream_of(Index task) const { return static_cast<Index>(tasks[task].tag_low.get()); }
   [[nodiscard]] StreamRecord& stream_record(Index stream) const {
-    return *reinterpret_cast<StreamRecord*>((*objects_)[stream].inline_bytes);
+    store::ObjectEntry& entry = (*objects_)[stream];
+    MINIRAY_SOUND(entry.has(store::kStream), "streams: a number of a row that is none");
+    return *reinterpret_cast<StreamRecord*>(entry.inline_bytes);
   }
   enum class Yield : std::uint8_t { kGoesOn, kIsOver, kNoRow };
   // The payload of the tail is in place: it becomes an item. kIsOver: nobody reads on, and it was discarded. kNoRow: back one, and again.

@@ -144,7 +144,9 @@ const char* Scheduler::validate_streams() const {
       fault = "streams: one that nobody makes or reads was not freed";
     }
     std::uint64_t count = 0;
+    debug::WalkLimit limit = result_limit();
     for (Index item = entry.next_result.get(); item != kNone; item = next_item(stream, item)) {
+      limit.step();
       const ObjectState state = (*objects_)[item].current_state();
       if (item != record.tail.get() && state != ObjectState::kSealed) fault = "streams: an item that is not there yet";
       if (++count > record.produced.get() - record.consumed.get() + 1) break;

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.states import wait_until
 from miniray import _miniray_core as core
+from miniray import diagnostics
 from miniray.exceptions import (
     ObjectStoreFullError,
     RayError,
@@ -323,6 +324,15 @@ def test_streams_cancelled_at_random(ray, blocks):
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------------
+
+
+def test_items_that_nobody_took_are_told_as_kept_by_an_object(ray, blocks):
+    generator = blocks.remote(3, 5000)
+    ray.get(generator.completed())
+    taken = next(generator)
+    rows = [row for row in diagnostics.memory().rows if row.size_bytes >= 5000]
+    assert sorted(row.holder_kinds for row in rows) == [("object",), ("object",), ("ref",)]
+    assert next(row for row in rows if row.object_id == taken.hex()).holder_kinds == ("ref",)
 
 
 def test_threads_share_a_generator(ray, blocks):

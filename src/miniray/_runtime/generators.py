@@ -59,7 +59,7 @@ def collect(function: Callable[..., Any], name: str) -> Callable[..., DynamicObj
         refs: list[core.ObjectRef[Any]] = []
         try:
             for value in generator:
-                refs.append(core._put(value))
+                refs.append(core._put(value))  # noqa: PERF401 - what came before an error stays
         except Exception as error:
             refs.append(core._put_error(make_task_error(name, error)))
         return DynamicObjectRefGenerator(refs)

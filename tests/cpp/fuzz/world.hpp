@@ -69,6 +69,8 @@ class World {
   void pin_one();
   void submit();
   void run_task();
+  void yield_items();
+  void take_item();
   void block_worker();
   void give_lease_back();
   void wait();

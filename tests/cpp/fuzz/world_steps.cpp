@@ -20,10 +20,11 @@ namespace scheduler = miniray::scheduler;
 // What python/caller.cpp does.
 void World::submit() {
   Domain& domain = driver_;
-  const std::uint32_t result_count = dice_.below(3);
+  const bool streams = dice_.one_in(3);
+  const std::uint32_t result_count = streams ? 2 : dice_.below(3);
   std::vector<ObjectKey> dependencies;
   for (std::uint32_t count = dice_.below(3); count > 0 && !keys_.empty(); --count) dependencies.push_back(any_key());
-  if (domain.ensure_rows(result_count, 1, static_cast<std::uint32_t>(dependencies.size())) != 0) throw Refused{};
+  if (domain.ensure_rows(result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size())) != 0) throw Refused{};
   std::vector<ObjectKey> results;
   Wakes wakes;
   Transaction transaction(domain.lock);
@@ -59,6 +60,8 @@ void World::submit() {
     previous = result;
     results.push_back(domain.objects.key(result));
   }
+  if (streams && domain.scheduler.create_stream(transaction, task, dice_.below(3)))
+    results[0] = domain.objects.key(domain.scheduler.stream_of(task));
   for (const ObjectKey& key : results) (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), key.slot);
   for (std::size_t i = 0; i < dependencies.size(); ++i) {
     const std::uint32_t pair[] = {dependencies[i].slot, dependencies[i].generation};
@@ -88,6 +91,8 @@ void World::run_task() {
   char name[96];
   (void)domain.scheduler.copy_name(task, name, sizeof(name));
   if (domain.ensure_rows(0, 0, 0) != 0) throw Refused{};
+  if (entry.has(scheduler::kStreams)) yield_items();
+  if (entry.has(scheduler::kStreams) && dice_.one_in(2)) return;
   Wakes wakes;
   Transaction transaction(domain.lock);
   miniray::debug::WalkLimit limit = domain.scheduler.result_limit();
@@ -104,6 +109,39 @@ void World::run_task() {
   domain.scheduler.finish_lease(transaction, domain.self(), wakes);
   transaction.close();
   domain.perform(wakes);
+}
+
+// What python/streams.cpp does.
+void World::yield_items() {
+  Domain& domain = worker_;
+  const Index task = domain.own_entry().lease.get();
+  for (std::uint32_t count = dice_.below(4); count > 0; --count) {
+    if (domain.ensure_rows(1, 0, 0) != 0) throw Refused{};
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    const Index tail = domain.scheduler.stream_record(domain.scheduler.stream_of(task)).tail.get();
+    if (domain.scheduler.tasks[task].first_result.get() == tail && domain.objects[tail].size_bytes.get() == 0)
+      (void)domain.objects.reserve(transaction, tail, dice_.one_in(2) ? 16 : 100, false, false);
+    if (domain.scheduler.add_item(transaction, task, wakes) != scheduler::Scheduler::Yield::kGoesOn) count = 1;
+    transaction.close();
+    domain.perform(wakes);
+  }
+}
+
+void World::take_item() {
+  Domain& domain = driver_;
+  for (const ObjectKey& key : keys_) {
+    if (!domain.objects.is_current(key) || !domain.objects[key.slot].has(miniray::store::kStream)) continue;
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    const Index item = domain.scheduler.take_item(transaction, key.slot, domain.self(), wakes);
+    transaction.close();
+    domain.perform(wakes);
+    if (item == kNone) continue;
+    keys_.push_back(domain.objects.key(item));
+    return;
+  }
+  throw Refused{};
 }
 
 void World::block_worker() {
@@ -224,7 +262,7 @@ void World::join_and_leave() {
 void World::step() {
   if (is_low_level_) return step_low_level();
   const char* suspected = nullptr;
-  switch (dice_.below(28)) {
+  switch (dice_.below(29)) {
     case 0:
     case 1:
     case 2:
@@ -272,6 +310,8 @@ void World::step() {
       return join_and_leave();
     case 26:
       return look();
+    case 27:
+      return take_item();
     default:
       driver_.audit(suspected);
       driver_.reclaim();
