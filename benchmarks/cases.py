@@ -108,6 +108,24 @@ def actor_restart(engine: Engine) -> float:
     return engine.restart_actor() * 1e3
 
 
+def stream_of(count: int) -> Callable[[Engine], float]:
+    def stream(engine: Engine) -> float:
+        """Small values a second that one task yields and this process reads."""
+
+        def one() -> int:
+            engine.stream(count, -1)
+            return count
+
+        return per_second(one)
+
+    return stream
+
+
+def stream_in_step(engine: Engine) -> float:
+    """Microseconds an item when the task makes the next only when one was taken."""
+    return timed(lambda: engine.stream(1000, 1)) * 1e3
+
+
 def put_array_of(size_bytes: int) -> Callable[[Engine], float]:
     def put_array(engine: Engine) -> float:
         """GB a second of putting an array where workers can read it, into memory that was used before."""
@@ -221,6 +239,8 @@ CASES: dict[str, Case] = {
         Case("actors_created_1000", "1,000 of them", "actors/s", True, actors_created(1000), is_long=True),
         Case("actor_memory", "own memory of an actor's process", "MB", False, actor_memory),
         Case("actor_restart", "SIGKILL of an actor to the next answer", "ms", False, actor_restart),
+        Case("stream", "items of one stream, read as they come", "items/s", True, stream_of(2000)),
+        Case("stream_in_step", "an item that is made when the one before was taken", "us", False, stream_in_step),
         Case("put_small", "put and drop of a small object", "us", False, put_small),
         Case("get_small", "get of a small object", "us", False, get_small),
         Case("puts_and_drops", "small objects, 1,000 put, then dropped", "objects/s", True, puts_and_drops),

@@ -30,6 +30,12 @@ def identity(value: Any) -> Any:
     return value
 
 
+def numbers(count: int) -> Any:
+    """Yield so many small values."""
+    for i in range(count):  # noqa: UP028 - Ray sends values into generators, which range() does not take
+        yield i
+
+
 def timed(call: Callable[[], object]) -> Seconds:
     started = time.perf_counter()
     call()
@@ -92,6 +98,10 @@ class Engine:
         """Kill the process of an actor that is started again; time until it answers."""
         raise NotImplementedError
 
+    def stream(self, count: int, ahead: int) -> None:
+        """Read what one task yields, each when it comes; ``ahead`` values may wait to be read, -1: any number."""
+        raise NotImplementedError
+
     def crash(self, tries_again: bool) -> Seconds:
         """Kill a worker with 100 MB that computes, another being idle; time until the error, or until the result."""
         raise NotImplementedError
@@ -125,6 +135,7 @@ class RayLike(ActorCases, Engine):
         self.ray = importlib.import_module(self.name)
         self.ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
         self.task = self.ray.remote(identity)
+        self.numbers = self.ray.remote(numbers)
         self.batch(workers * 50)
 
     def stop(self) -> None:
@@ -136,6 +147,11 @@ class RayLike(ActorCases, Engine):
     def batch(self, count: int) -> None:
         remote = self.task.remote
         self.ray.get([remote(i) for i in range(count)])
+
+    def stream(self, count: int, ahead: int) -> None:
+        get = self.ray.get
+        for ref in self.numbers.options(_generator_backpressure_num_objects=ahead).remote(count):
+            get(ref)
 
     def crash(self, tries_again: bool) -> Seconds:
         self.batch(self.workers * 50)  # all are there again

@@ -73,9 +73,9 @@ PyObject* as_tuple(std::vector<Owned>& values, std::size_t count) {
 }
 
 // The current Python error becomes the result of the call.
-PyObject* fail(Index task, Function* function, bool is_dependency) {
+PyObject* fail(Index task, Function* function, bool is_dependency, PyObject* generator = nullptr) {
   bool leave = false;
-  if (!finish_run(task, function, nullptr, is_dependency, leave)) return nullptr;
+  if (!finish_run(task, function, generator, is_dependency, leave)) return nullptr;
   session->domain.processes.ring(session->domain.self().slot);  // it may be tried again
   Py_RETURN_NONE;
 }
@@ -124,7 +124,7 @@ PyObject* end_call(PyObject*, PyObject* args) {
   if (function == nullptr) return nullptr;
   if (error != Py_None) {
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
-    Owned none(fail(task, function, false));
+    Owned none(fail(task, function, false, value == Py_None ? nullptr : value));  // what yielded before it raised
     if (!none) return nullptr;
   } else {
     bool leave = false;

@@ -15,7 +15,9 @@ namespace {
 // The actor of a ref, weak or strong, under the lock; kNone when it is gone.
 Index find_actor(ObjectKey key) {
   Domain& domain = session->domain;
-  if (!domain.objects.is_current(key) || !domain.objects[key.slot].has(store::kHandle)) return shm::kNone;
+  if (!domain.objects.is_current(key) || !domain.objects[key.slot].has(store::kHandle) ||
+      domain.objects[key.slot].has(store::kStream))
+    return shm::kNone;
   return domain.scheduler.actor_of(key.slot);
 }
 

@@ -9,6 +9,7 @@
 #include "python/guard.hpp"
 #include "python/objects.hpp"
 #include "python/pending_calls.hpp"
+#include "python/streams.hpp"
 #include "python/task_run.hpp"
 
 namespace miniray::python {
@@ -37,6 +38,8 @@ struct CallerObject {
   Index hold_shape;            // of a creation
   std::uint32_t restarts;
   std::uint32_t actor_flags;
+  PyObject* reader;            // of what yields: the type that calls give, a StreamReader; null: refs
+  std::uint32_t stream_limit;  // of items that are made and not taken; 0: none
 };
 
 PyTypeObject* caller_type = nullptr;
@@ -131,7 +134,7 @@ PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags
     (void)domain.objects.unhold(transaction, domain.self(), argument_object);
   };
   std::vector<ObjectKey> results;
-  results.reserve(self->result_count + 1);  // nothing allocates inside the section
+  results.reserve(self->result_count + 2);  // nothing allocates inside the section
   if (self->most_pending != 0 && is_full_of_calls(self->actor_key, self->most_pending)) [[unlikely]] {
     give_up();
     return PyObject_CallMethod(self->owner, "_raise_full", nullptr);
@@ -148,7 +151,7 @@ again:
       return nullptr;
     }
   }
-  if (const int error = domain.ensure_rows(self->result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size()));
+  if (const int error = domain.ensure_rows(self->result_count + 2, 1, static_cast<std::uint32_t>(dependencies.size()));
       error != 0) [[unlikely]] {
     give_up();
     set_system_error(error, "shared memory is full: no room for task entries");
@@ -195,9 +198,12 @@ again:
     Transaction::init(entry.inline_bytes_used, 0);
     domain.objects.add_reference(transaction, function.slot);
     Index previous = shm::kNone;
-    for (std::uint32_t i = 0; i < self->result_count; ++i) {
+    for (std::uint32_t i = 0; i <= self->result_count; ++i) {
       if (transaction.room() < 512) transaction.commit();
-      const Index result = domain.objects.create(transaction, store::ObjectState::kPending, 0);
+      const bool is_last = i == self->result_count;  // behind the results the stream, if there is one
+      if (is_last && self->reader == nullptr) break;
+      const Index result = is_last ? shm::kNone : domain.objects.create(transaction, store::ObjectState::kPending, 0);
+      if (is_last && domain.scheduler.create_stream(transaction, task, self->stream_limit)) break;
       if (result == shm::kNone) [[unlikely]] {
         // Everything of this section is undone by hand: nothing of it is queued yet.
         for (Index made = entry.first_result.get(); made != shm::kNone;) {
@@ -221,7 +227,12 @@ again:
       }
       previous = result;
     }
-    for (Index result = entry.first_result.get(); result != shm::kNone; result = domain.objects[result].next_result.get()) {
+    Index first_given = entry.first_result.get();
+    if (self->reader != nullptr) {
+      first_given = domain.objects[first_given].next_result.get();  // the item that is made next is the stream's
+      (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), domain.scheduler.stream_of(task));
+    }
+    for (Index result = first_given; result != shm::kNone; result = domain.objects[result].next_result.get()) {
       if (transaction.room() < 512) transaction.commit();
       (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), result);
     }
@@ -247,9 +258,10 @@ again:
     }
     if (self->kind == CallKind::kCreation)
       results.push_back(domain.objects.key(domain.scheduler.actors[entry.actor.get()].handle.get()));
-    for (Index result = entry.first_result.get(); result != shm::kNone; result = domain.objects[result].next_result.get()) {
+    for (Index result = first_given; result != shm::kNone; result = domain.objects[result].next_result.get()) {
       results.push_back(domain.objects.key(result));
     }
+    if (self->reader != nullptr) results.push_back(domain.objects.key(domain.scheduler.stream_of(task)));
     domain.scheduler.submit(transaction, task, wakes);
     sequence = entry.sequence.get();
     flush_releases(transaction);
@@ -260,6 +272,8 @@ again:
   if (records_call_sites) [[unlikely]] {
     for (const ObjectKey& key : results) note_call_site(key);
   }
+  if (self->reader != nullptr)
+    return make_stream_reader(reinterpret_cast<PyTypeObject*>(self->reader), results.front(), results.back());
   if (results.empty()) Py_RETURN_NONE;
   if (results.size() == 1) return make_object_ref(results.front());
   Owned refs(PyList_New(static_cast<Py_ssize_t>(results.size())));
@@ -285,6 +299,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(cast(self)->owner);
   Py_VISIT(cast(self)->actor);
+  Py_VISIT(cast(self)->reader);
   return 0;
 }
 
@@ -293,6 +308,7 @@ int clear(PyObject* self) {
   Py_CLEAR(cast(self)->function);
   Py_CLEAR(cast(self)->known_names);
   Py_CLEAR(cast(self)->actor);
+  Py_CLEAR(cast(self)->reader);
   return 0;
 }
 
@@ -349,6 +365,16 @@ PyObject* configure_method(PyObject* object, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+// configure_stream(subtype of StreamReader, limit or 0): calls give one of those.
+PyObject* configure_stream(PyObject* object, PyObject* args) {
+  CallerObject* self = cast(object);
+  PyObject* reader = nullptr;
+  if (!PyArg_ParseTuple(args, "O!I", &PyType_Type, &reader, &self->stream_limit)) return nullptr;
+  if (self->result_count != 2) return PyErr_Format(PyExc_ValueError, "a call that yields has two results");
+  Py_XSETREF(self->reader, Py_NewRef(reader));
+  Py_RETURN_NONE;
+}
+
 // Attributes of the function, as `f.remote.__name__` gives them in Ray.
 PyObject* get_name(PyObject* self, void*) { return PyObject_GetAttrString(cast(self)->owner, "__name__"); }
 PyObject* get_doc(PyObject* self, void*) { return PyObject_GetAttrString(cast(self)->owner, "__doc__"); }
@@ -360,6 +386,7 @@ PyGetSetDef properties[] = {{"__name__", get_name, nullptr, nullptr, nullptr},
 PyMethodDef methods[] = {{"configure", guarded<configure>, METH_VARARGS, nullptr},
                          {"configure_creation", guarded<configure_creation>, METH_VARARGS, nullptr},
                          {"configure_method", guarded<configure_method>, METH_VARARGS, nullptr},
+                         {"configure_stream", guarded<configure_stream>, METH_VARARGS, nullptr},
                          {nullptr, nullptr, 0, nullptr}};
 PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(CallerObject, vectorcall), READONLY, nullptr}, {}};
 PyType_Slot slots[] = {

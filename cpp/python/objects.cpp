@@ -4,6 +4,7 @@
 
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
+#include "python/streams.hpp"
 
 namespace miniray::python {
 
@@ -125,6 +126,7 @@ PyObject* get(PyObject*, PyObject* const* arguments, Py_ssize_t count, PyObject*
     return get_value(key_of(refs), deadline_ns);
   }
   if (PyList_Check(refs)) return get_list(refs, deadline_ns);
+  if (is_stream_reader(refs)) return Py_NewRef(refs);
   return PyErr_Format(
       PyExc_ValueError,
       "Invalid type of object refs, %S, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
@@ -174,12 +176,11 @@ PyObject* wait(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   return indices.release();
 }
 
-// _put(value, is_error): ObjectRef
-PyObject* put(PyObject*, PyObject* value) {
+PyObject* put_as(PyObject* value, std::uint8_t format, store::ObjectState state) {
   if (!require_session()) return nullptr;
   const SessionUse use;
   Encoder encoder;
-  encoder.start_value(kValueFormat);
+  encoder.start_value(format);
   pickling_what = "put value";
   if (!encoder.add(value)) return nullptr;
   const Index slot = write_object(encoder);
@@ -188,12 +189,17 @@ PyObject* put(PyObject*, PyObject* value) {
   PyObject* ref = make_object_ref(domain.objects.key(slot));
   scheduler::Wakes wakes;
   Transaction transaction(domain.lock);
-  domain.scheduler.seal(transaction, slot, store::ObjectState::kSealed, wakes);
+  domain.scheduler.seal(transaction, slot, state, wakes);
   flush_releases(transaction);
   transaction.close();
   domain.perform(wakes);
   return ref;
 }
+
+// _put(value): ObjectRef
+PyObject* put(PyObject*, PyObject* value) { return put_as(value, kValueFormat, store::ObjectState::kSealed); }
+// _put_error(exception): ObjectRef that raises it
+PyObject* put_error(PyObject*, PyObject* error) { return put_as(error, kErrorFormat, store::ObjectState::kError); }
 
 // ObjectRef of the object with that outside id; made unless it exists, which is None when it `must_be_new`.
 PyObject* put_or_find(PyObject* args, bool must_be_new) {
@@ -253,6 +259,7 @@ PyMethodDef functions[] = {
      "session, or not a ref or a list.\n"},
     {"_wait", as_method(guarded<wait>), METH_FASTCALL, nullptr},
     {"_put", guarded<put>, METH_O, nullptr},
+    {"_put_error", guarded<put_error>, METH_O, nullptr},
     {"_put_named", guarded<put_named>, METH_VARARGS, nullptr},
     {"_claim_name", guarded<claim_name>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},

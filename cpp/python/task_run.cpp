@@ -6,6 +6,7 @@
 #include "python/actor_calls.hpp"
 #include "python/caller.hpp"
 #include "python/objects.hpp"
+#include "python/streams.hpp"
 
 namespace miniray::python {
 
@@ -23,6 +24,7 @@ struct Outcome {
   std::vector<bool> errors;
   Owned error;          // what was stored, if it was one
   bool unread = false;  // it was stored in an object that nobody refers to
+  bool keeps = false;   // what a generator yielded before it failed is kept
 };
 
 bool encode_error(Outcome& outcome, Function* function, std::size_t count, bool is_dependency) {
@@ -172,10 +174,35 @@ bool wants_retry(const scheduler::TaskEntry& entry, const Function* function) {
   return PyErr_ExceptionMatches(function->retry_on.get()) != 0;
 }
 
+// The same of a generator with a fixed number of results: it is run here.
+void encode_yielded(Outcome& outcome, PyObject* generator, std::uint32_t result_count, bool is_task) {
+  outcome.keeps = true;
+  std::uint32_t count = 0;
+  for (;; ++count) {
+    session->runs_user_code = is_task;
+    const Owned value(PyIter_Next(generator));
+    session->runs_user_code = false;
+    if (PyErr_Occurred() != nullptr) return;
+    if (!value && count < result_count)
+      PyErr_Format(PyExc_ValueError, "Task returned %u objects, but num_returns=%u.", count, result_count);
+    if (!value) return;
+    if (count == result_count) break;
+    if (!encode_result(outcome, value.get())) return;
+  }
+  PySys_WriteStderr("Task returned more than num_returns=%u objects: the others are dropped.\n", result_count);
+  const Owned closed(PyObject_CallMethod(generator, "close", nullptr));
+  if (!closed) PyErr_WriteUnraisable(generator);
+}
+
 // Payloads of what a function returned; a Python error stays set when it is not what was promised, or does not pickle.
-void encode_results(Outcome& outcome, PyObject* result, std::uint32_t result_count) {
+void encode_results(Outcome& outcome, PyObject* result, const scheduler::TaskEntry& entry) {
+  const std::uint32_t result_count = entry.result_count.get();
   pickling_what = "return value";
-  if (result_count == 1) {
+  if (entry.has(scheduler::kStreams)) {
+    for (std::uint32_t i = 0; i < result_count; ++i) (void)encode_result(outcome, Py_None);  // the end, completed()
+  } else if (PyGen_Check(result) && result_count != 0) {
+    encode_yielded(outcome, result, result_count, !entry.is_call());
+  } else if (result_count == 1) {
     (void)encode_result(outcome, result);
   } else if (result_count > 1) {
     Owned items(PySequence_Fast(result, ""));
@@ -334,11 +361,19 @@ bool finish_run(Index task, Function* function, PyObject* result, bool is_depend
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   const std::uint32_t result_count = entry.result_count.get();
   Outcome outcome;
+  bool has_yielded = false;
+  if (entry.has(scheduler::kStreams) && result != nullptr) {
+    has_yielded = true;
+    if (PyErr_Occurred() == nullptr && result != Py_None && run_stream(task, result) == Streamed::kGone) {
+      PyErr_Clear();
+      return true;
+    }
+  }
   if (entry.is_call() && entry.has(scheduler::kCancelled)) {  // whatever came of it: as in Ray
     PyErr_Clear();
     PyErr_SetNone(PyExc_KeyboardInterrupt);
-  } else if (result != nullptr) {
-    encode_results(outcome, result, result_count);
+  } else if (result != nullptr && PyErr_Occurred() == nullptr) {
+    encode_results(outcome, result, entry);
   }
   if (function != nullptr) {
     ++function->calls;
@@ -369,9 +404,14 @@ bool finish_run(Index task, Function* function, PyObject* result, bool is_depend
       domain.perform(wakes);
       return true;
     }
-    outcome.values.clear();
-    outcome.errors.clear();
-    if (!encode_error(outcome, function, result_count, is_dependency)) return false;
+    if (!outcome.keeps) {
+      outcome.values.clear();
+      outcome.errors.clear();
+    }
+    // What a generator raises is its last item; it has completed all the same, unless it was cancelled.
+    const bool is_item = has_yielded && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    if (!encode_error(outcome, function, is_item ? 1 : result_count, is_dependency)) return false;
+    if (is_item && !encode_result(outcome, Py_None)) return false;
   }
   Owned flushed(PyObject_CallNoArgs(worker_hooks.after_output.get()));
   if (!flushed && entry.is_call() && PyErr_ExceptionMatches(PyExc_SystemExit)) {  // exit_actor() was called, and caught

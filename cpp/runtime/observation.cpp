@@ -126,6 +126,7 @@ std::vector<ObservedObject> Observation::objects() {
   add_call_sites();
   keep_settled();
   add_container_counts();
+  add_stream_counts();
   // A section may be under way at a row: one that frees a sealed object has taken its last reference first (O3) and is as good as done;
   // in one that makes an object, the size may still be the former one's.
   std::erase_if(objects_, [](const ObservedObject& object) {
@@ -314,6 +315,23 @@ void Observation::add_container_counts() {
       last = target;
     }
   }
+}
+
+// What was yielded and not taken hangs together from its stream (scheduler/stream_entry.hpp M1).
+void Observation::add_stream_counts() {
+  const shm::SlotTableHeader& table = header().objects.slots;
+  visit_rows<store::ObjectEntry>(table, [&](Index, const store::ObjectEntry& stream, const store::ObjectEntry&) {
+    if (!stream.has(store::kStream)) return;
+    scheduler::StreamRecord record{};
+    std::memcpy(&record, stream.inline_bytes, sizeof(record));
+    Index item = stream.next_result.get();
+    for (std::size_t count = 0; count < objects_.size() && item != kNone && item < positions_.size(); ++count) {
+      if (ObservedObject* object = find(item); object != nullptr) ++object->container_count;
+      store::ObjectEntry entry{};
+      if (item == record.tail.get() || !read(table.offset + std::uint64_t{item} * sizeof(entry), &entry, 1)) break;
+      item = entry.next_result.get();
+    }
+  });
 }
 
 // --- the rest ------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ struct ObservedObject {
   std::uint32_t contained_count;
   std::uint32_t pair_bytes;           // of a spilled one: the block in the heap with its contained references
   std::uint32_t task_count = 0;       // tasks that have it as function or argument
-  std::uint32_t container_count = 0;  // objects that hold a reference to it
+  std::uint32_t container_count = 0;  // objects, and streams, that hold a reference to it
   std::vector<ObservedHolder> holders;
   std::string call_site;  // empty: not recorded
 };
@@ -86,6 +86,7 @@ class Observation {
   void keep_settled();
   [[nodiscard]] bool settle(ObservedObject& object) const;
   void add_container_counts();
+  void add_stream_counts();
 
   DomainFiles files_;
   std::uint64_t control_bytes_ = 0;

@@ -38,7 +38,7 @@ bool ObjectWait::begin(const ObjectKey* keys, std::size_t count, std::size_t nee
       MINIRAY_SOUND(
           !current || state == ObjectState::kPending || domain_.objects[key.slot].seal_sequence.get() <= transaction.sequence(),
           "objects: one was sealed in a section that never was");
-      if (state == ObjectState::kPending) {
+      if (current && domain_.scheduler.is_awaited(key.slot)) {
         if (!domain_.waits.add_to_group(transaction, domain_.objects, group_, key.slot)) {
           no_room = true;
           break;
@@ -92,8 +92,7 @@ void ObjectWait::end() {
 StandingWait::Added StandingWait::add(ObjectKey key) {
   if (domain_.ensure_rows(0, 0, 1) != 0) return Added::kNoRoom;
   Transaction transaction(domain_.lock);
-  if (!domain_.objects.is_current(key) || domain_.objects[key.slot].current_state() != ObjectState::kPending)
-    return Added::kSealed;
+  if (!domain_.objects.is_current(key) || !domain_.scheduler.is_awaited(key.slot)) return Added::kSealed;
   if (group_ == kNone) group_ = domain_.waits.create_standing_group(transaction, domain_.self());
   if (group_ == kNone) return Added::kNoRoom;
   return domain_.waits.add_to_group(transaction, domain_.objects, group_, key.slot) ? Added::kWaits : Added::kNoRoom;

@@ -232,6 +232,10 @@ void Scheduler::free_actor(Transaction& transaction, Index index) {
 bool Scheduler::settle_dropped_handle(Transaction& transaction, Wakes& wakes) {
   const Index handle = objects_->first_dropped();
   if (handle == kNone) return false;
+  if ((*objects_)[handle].has(store::kStream)) {
+    settle_dropped_stream(transaction, wakes);
+    return true;
+  }
   objects_->take_dropped(transaction);
   if ((*objects_)[handle].references.get() != 0) return true;  // a call by a weak handle came first
   const Index index = actor_of(handle);

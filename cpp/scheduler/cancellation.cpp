@@ -17,6 +17,7 @@ Scheduler::Cancellation Scheduler::cancel(Transaction& transaction, Index task, 
   if (entry.is_call() && force) return {CancelStep::kRefused, kNone};
   if (entry.actor.get() != kNone && !entry.is_call()) return {};  // a creation: kill() ends an actor
   transaction.set(entry.flags, entry.flags.get() | kCancelled);
+  if (entry.has(kStreams)) stop_waiting_for_room(transaction, stream_of(task), wakes);
   const Index worker = ProcessId::unpack(entry.worker.get()).slot;
   switch (static_cast<TaskState>(entry.state.get())) {
     case TaskState::kWaiting:

@@ -295,6 +295,7 @@ void Scheduler::end_task(Transaction& transaction, Index task) {
   const auto* pairs = reinterpret_cast<const std::uint32_t*>(entry.inline_bytes);
   for (std::uint32_t i = 0; i < references; ++i) objects_->drop_reference(transaction, pairs[2 * i]);
   if (entry.is_call()) objects_->drop_reference(transaction, actors[entry.actor.get()].handle.get());
+  if (entry.has(kStreams)) end_stream_of(transaction, task);
   transaction.set(entry.state, as_word(TaskState::kFree));
   tasks.put(transaction, task);
 }

@@ -12,6 +12,7 @@
 #include "scheduler/actor_entry.hpp"
 #include "scheduler/death_notes.hpp"
 #include "scheduler/resources.hpp"
+#include "scheduler/stream_entry.hpp"
 #include "scheduler/wait_table.hpp"
 
 namespace miniray::scheduler {
@@ -197,6 +198,29 @@ class Scheduler {
   bool settle_dropped_handle(Transaction& transaction, Wakes& wakes);
   void set_name(Transaction& transaction, Index actor, Index name);
 
+  // --- streams (streams.cpp) ------------------------------------------------------------------------------------------
+  // Makes the task, whose two results are made, one that streams; false: no row is left. Its maker is to hold the stream.
+  [[nodiscard]] bool create_stream(Transaction& transaction, Index task, std::uint32_t limit);
+  [[nodiscard]] Index stream_of(Index task) const { return static_cast<Index>(tasks[task].tag_low.get()); }
+  [[nodiscard]] StreamRecord& stream_record(Index stream) const {
+    store::ObjectEntry& entry = (*objects_)[stream];
+    MINIRAY_SOUND(entry.has(store::kStream), "streams: a number of a row that is none");
+    return *reinterpret_cast<StreamRecord*>(entry.inline_bytes);
+  }
+  enum class Yield : std::uint8_t { kGoesOn, kIsOver, kNoRow };
+  // The payload of the tail is in place: it becomes an item. kIsOver: nobody reads on, and it was discarded. kNoRow: back one, and again.
+  [[nodiscard]] Yield add_item(Transaction& transaction, Index task, Wakes& wakes);
+  // The first item, which the holder has a reference of from now on; kNone: it is not there yet, or there is none (is_stream_end).
+  [[nodiscard]] Index take_item(Transaction& transaction, Index stream, ProcessId holder, Wakes& wakes);
+  // Whether no item is left and none will come.
+  [[nodiscard]] bool is_stream_end(Index stream) const;
+  // Whether who waits for the object has to: it is not made; of a stream: it has no room for another item.
+  [[nodiscard]] bool is_awaited(Index object) const {
+    const store::ObjectEntry& entry = (*objects_)[object];
+    return entry.current_state() == store::ObjectState::kPending &&
+           !(entry.has(store::kStream) && stream_record(object).has_room());
+  }
+
   [[nodiscard]] const char* validate() const;
   // Adds what tasks hold to counts[object], for ObjectTable::validate.
   void count_references(std::uint32_t* counts) const;
@@ -247,6 +271,19 @@ class Scheduler {
   [[nodiscard]] const char* validate_actors() const;
   void free_actor(Transaction& transaction, Index actor);
   void mark_killed(Transaction& transaction, ActorEntry& actor);
+  [[nodiscard]] Index next_item(Index stream, Index item) const;
+  void tell_producer(Transaction& transaction, Index stream, Wakes& wakes);
+  void stop_waiting_for_room(Transaction& transaction, Index stream, Wakes& wakes);
+  void end_stream_of(Transaction& transaction, Index task);
+  void settle_dropped_stream(Transaction& transaction, Wakes& wakes);
+  void count_stream_references(std::uint32_t* counts) const;
+  [[nodiscard]] const char* validate_streams() const;
+  template <class Visit>
+  void for_each_stream(Visit visit) const {
+    objects_->slots.for_each_used([&](Index object) {
+      if ((*objects_)[object].has(store::kStream)) visit(object);
+    });
+  }
 
   SchedulerHeader* header_ = nullptr;
   ObjectTable* objects_ = nullptr;

@@ -169,6 +169,7 @@ const char* Scheduler::validate() const {
     leased += tasks[task].state.get() == as_word(TaskState::kLeased) ? 1U : 0U;
   });
   if (const char* fault = validate_actors(); fault != nullptr) return fault;
+  if (const char* fault = validate_streams(); fault != nullptr) return fault;
   std::uint32_t listed = 0;
   const std::uint32_t used = shape_count();
   for (Index index = 0; index < used; ++index) {
@@ -301,6 +302,7 @@ void Scheduler::count_references(std::uint32_t* counts) const {
     ++counts[name];
     if (actors[actor].has(kDetached)) ++counts[actors[actor].handle.get()];
   });
+  count_stream_references(counts);
   const Index notifying = header_->notifying.get();
   MINIRAY_SOUND(notifying <= objects_->slots.capacity(), "scheduler: waiters of an object that is not there");
   ++counts[notifying];

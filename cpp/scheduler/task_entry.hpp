@@ -35,7 +35,8 @@ inline constexpr std::uint32_t kInlineArgumentBytes = 144;
 inline constexpr std::uint32_t kRetriable = 1;  // it was submitted with retries
 inline constexpr std::uint32_t kCreation = 2;   // of an actor
 inline constexpr std::uint32_t kCancelled = 4;  // it is not run, or (a call) its value is not wanted; never tried again
-inline constexpr std::uint32_t kMemoryEnd = 8;
+inline constexpr std::uint32_t kStreams = 8;    // it yields: tag_low is its stream (stream_entry.hpp)
+inline constexpr std::uint32_t kMemoryEnd = 16;
 
 struct alignas(64) TaskEntry {
   static constexpr const char* kDamagedIndex = "tasks: a number of a row that is not there";
@@ -57,13 +58,13 @@ struct alignas(64) TaskEntry {
   Cell<std::uint32_t> flags;              // kRetriable; from kMemoryEnd upwards how often it was ended for memory
   Cell<std::uint64_t> sequence;           // order of submission
   Cell<std::uint64_t> tag_high;  // low-level module: id of the return reference. Else: sequence of the task that made it
-  Cell<std::uint64_t> tag_low;
-  Cell<Index> actor;           // kNone: a task
-  Cell<std::uint32_t> caller;  // ProcessId, packed; 0: a call that is tried again
-  Cell<Index> lane_next;       // of the head of a lane: other lanes of the actor; of one that runs: others that run
-  Cell<Index> lane_previous;   // of a task in a ready queue: the one before it, unless it is the first
-  Cell<Index> lane_tail;       // of the head of a lane: its last call; else kNone
-  Cell<Index> ready_next;      // of the head of a lane that is queued
+  Cell<std::uint64_t> tag_low;   // Else: its stream, with kStreams
+  Cell<Index> actor;             // kNone: a task
+  Cell<std::uint32_t> caller;    // ProcessId, packed; 0: a call that is tried again
+  Cell<Index> lane_next;         // of the head of a lane: other lanes of the actor; of one that runs: others that run
+  Cell<Index> lane_previous;     // of a task in a ready queue: the one before it, unless it is the first
+  Cell<Index> lane_tail;         // of the head of a lane: its last call; else kNone
+  Cell<Index> ready_next;        // of the head of a lane that is queued
   std::byte inline_bytes[kInlineArgumentBytes];
 
   [[nodiscard]] bool is_free() const noexcept { return state.get() == static_cast<std::uint32_t>(TaskState::kFree); }

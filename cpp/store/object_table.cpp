@@ -155,16 +155,21 @@ void ObjectTable::drop_reference(Transaction& transaction, Index slot) {
   transaction.set(entry.references, references - 1);
   if (references > 1) return;
   if (entry.has(kHandle)) {
-    if (entry.has(kDropped)) return;
-    transaction.set(entry.flags, entry.flags.get() | kDropped);
-    transaction.set(entry.next_free, header_->dropped_head.get());
-    transaction.set(header_->dropped_head, slot);
+    put_dropped(transaction, slot);
     return;
   }
   const ObjectState state = entry.current_state();
   if (state == ObjectState::kPending || entry.producer.get() != kNone) return;  // O4
   if (state == ObjectState::kSealed && entry.has(kCached)) return;              // O3
   free(transaction, slot);
+}
+
+void ObjectTable::put_dropped(Transaction& transaction, Index slot) {
+  ObjectEntry& entry = slots[slot];
+  if (entry.has(kDropped)) return;
+  transaction.set(entry.flags, entry.flags.get() | kDropped);
+  transaction.set(entry.next_free, header_->dropped_head.get());
+  transaction.set(header_->dropped_head, slot);
 }
 
 void ObjectTable::take_dropped(Transaction& transaction) {

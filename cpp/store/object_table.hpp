@@ -52,6 +52,7 @@ enum ObjectFlags : std::uint32_t {
   kListed = 32,    // in the list of objects that may go
   kHandle = 64,    // of an actor, whose index is `next_result`
   kDropped = 128,  // such a one is in the list of those whose last reference went
+  kStream = 256,   // with kHandle: of no actor, but a stream (scheduler/stream_entry.hpp)
 };
 
 inline constexpr std::uint32_t kInlineBytes = 32;
@@ -207,9 +208,10 @@ class ObjectTable {
   void free(Transaction& transaction, Index slot);
   // Drops some contained references of objects being reclaimed; true while more are left.
   bool reclaim_step(Transaction& transaction);
-  // A handle object whose last reference went; kNone. take_dropped() takes it off the list.
+  // A handle object, or a stream, whose last reference went; kNone. take_dropped() takes it off the list.
   [[nodiscard]] Index first_dropped() const { return header_->dropped_head.get(); }
   void take_dropped(Transaction& transaction);
+  void put_dropped(Transaction& transaction, Index slot);  // on the list, unless it is
   [[nodiscard]] bool has_reclaimable() const { return header_->reclaim_head.get() != kNone; }
 
   // --- processes ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from miniray._api.actors import get_actor, kill, method
 from miniray._api.cancel import cancel
 from miniray._api.cluster import available_resources, cluster_resources, nodes
 from miniray._api.logging_config import LoggingConfig
+from miniray._api.object_ref_generator import ObjectRefGenerator
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
 from miniray._api.runtime_context import get_runtime_context
@@ -24,6 +25,7 @@ from miniray._api.unsupported import (
     timeline,
 )
 from miniray._miniray_core import __version__
+from miniray._runtime.generators import DynamicObjectRefGenerator
 
 if TYPE_CHECKING:
     from typing import Any
@@ -35,9 +37,11 @@ WORKER_MODE = 1
 __all__ = [
     "SCRIPT_MODE",
     "WORKER_MODE",
+    "DynamicObjectRefGenerator",
     "LoggingConfig",
     "ObjectID",
     "ObjectRef",
+    "ObjectRefGenerator",
     "__version__",
     "actor",
     "available_resources",

@@ -75,6 +75,15 @@ EXPECTED = {
             r"handed over for one copy of 1\d\d MB, the put\.$",
         ],
     ),
+    "streaming_pipeline.py": (
+        [],
+        [
+            r"^the first 20 of 200 are done; the stage goes on: True$",
+            r"^180 signals, 20 refused$",
+            r"^in order of energy: \[\d+(, \d+){4}\] \.\.\.$",
+            r"^a source without an end has ended: True$",
+        ],
+    ),
     "tree_search.py": (["--size", "6"], [r"^4 ways to place 6 queens", r"^(Q|\.)( (Q|\.)){5}$"]),
     "word_count_tree.py": (
         [],

@@ -18,7 +18,7 @@ import time
 secrets.token_hex = lambda size: os.environ["MINIRAY_TEST_SESSION"][: 2 * size]
 
 import miniray as ray
-from helpers.fault_tasks import Plain, Several, call, fill, hold, make, read, spread, work
+from helpers.fault_tasks import Plain, Several, block, call, fill, hold, items, make, read, spread, work
 from miniray import _miniray_core as core
 from miniray._runtime import machine
 from miniray.exceptions import (
@@ -32,7 +32,7 @@ from miniray.exceptions import (
 )
 
 REFUSED = (ObjectLostError, ObjectStoreFullError, OutOfDiskError, OSError, MemoryError, RaySystemError)
-FUNCTIONS = 4  # of expect_nothing_held: objects that stay
+FUNCTIONS = 5  # of expect_nothing_held: objects that stay
 ACTOR_FUNCTIONS = 2  # of use_actors, unless it was cut short
 CALLERS_OF_SMALL = 3  # work, call, hold: each travels with a `small` of its own
 ROWS = 16_000  # results, more than the table keeps pages for
@@ -43,6 +43,12 @@ def use_everything():
     refs = [work.remote(i, large) for i in range(4)]
     assert [total for _, total in ray.get(refs)] == list(range(4))
     assert len(ray.wait(refs, num_returns=4)[0]) == 4
+    assert [ray.get(ref) for ref in items.options(_generator_backpressure_num_objects=2).remote(5)] == [
+        *map(block, range(5))
+    ]
+    unread = items.remote(5)
+    assert ray.get(next(unread)) == block(0)
+    del unread
     many = [ref for _ in range(ROWS // 500) for ref in spread.options(num_returns=500).remote(500)]
     assert ray.get(many[-1]) == 499
     del many, refs
@@ -120,6 +126,7 @@ def expect_nothing_held(whole):
     with contextlib.suppress(ValueError):
         ray.kill(ray.get_actor("several"))
     done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8))])
+    assert [ray.get(ref) for ref in items.remote(2)] == [block(0), block(1)]
     assert [done[0][1], done[1], len(done[2]), done[3]] == [6, (0, 1), 700_000, (0, True)]
     del done
     gc.collect()

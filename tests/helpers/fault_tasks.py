@@ -21,6 +21,16 @@ def spread(count):
     return tuple(range(count))
 
 
+def block(i):
+    return bytes([i]) * (3000 if i % 2 else 20)
+
+
+@ray.remote(max_retries=-1)
+def items(count):
+    for i in range(count):
+        yield block(i)
+
+
 def fill(i):
     block = ray.create(700_000)
     block[:8] = i.to_bytes(8, "little")

@@ -67,20 +67,6 @@ def test_option_of_a_later_release_is_refused_by_name(options: dict[str, Any]) -
         miniray.remote(**options)(Plain)
 
 
-def test_generator_methods_are_refused_by_name() -> None:
-    class Streaming:
-        def numbers(self) -> Any:
-            yield 1
-
-    class AsyncStreaming:
-        async def numbers(self) -> Any:
-            yield 1
-
-    for kind in (Streaming, AsyncStreaming):
-        with pytest.raises(UnsupportedFeatureError, match=rf"generator methods of actors .*{kind.__name__}\.numbers"):
-            miniray.remote(kind)
-
-
 class Asynchronous:
     """A class with one coroutine."""
 

@@ -152,6 +152,7 @@ def test_both_spellings_of_a_placement_group_are_a_value_error() -> None:
 
 @pytest.mark.parametrize("num_returns", ["streaming", "dynamic"])
 def test_stream_of_results_needs_a_generator_function(num_returns: str) -> None:
+    validate_task_options({"num_returns": num_returns}, in_options=False, is_generator_callable=True)
     with pytest.raises(ValueError, match="can only be used with generator functions"):
         validate_task_options({"num_returns": num_returns}, in_options=False, is_generator_callable=False)
 
@@ -159,9 +160,6 @@ def test_stream_of_results_needs_a_generator_function(num_returns: str) -> None:
 @pytest.mark.parametrize(
     ("options", "is_generator"),
     [
-        ({}, True),
-        ({"num_returns": "streaming"}, True),
-        ({"num_returns": "dynamic"}, None),
         ({"runtime_env": {"env_vars": {"A": "1"}}}, False),
         ({"placement_group": PlacementGroup()}, False),
         ({"placement_group_bundle_index": 0}, False),

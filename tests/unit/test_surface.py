@@ -31,8 +31,6 @@ PLACEMENT_GROUPS = [name for name in RAY if name.startswith("util.placement_grou
 
 NOT_YET = {
     **dict.fromkeys(IDS, "ids of the runtime context"),
-    "DynamicObjectRefGenerator": "generators",
-    "ObjectRefGenerator": "generators",
     "get_gpu_ids": "resources",
     "runtime_context.RuntimeContext": "the runtime context",
     "runtime_context.get_runtime_context": "the runtime context",

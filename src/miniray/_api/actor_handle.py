@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from miniray import _miniray_core as core
 from miniray._api.actor_options import check_num_returns
 from miniray._api.exported import export
+from miniray._api.object_ref_generator import configure_stream, count_results, resolve_num_returns
 from miniray._api.unsupported import raise_later
 from miniray._runtime import closures
 from miniray._runtime.actor_host import Method
@@ -53,10 +54,12 @@ class MethodInfo:
     Attributes:
         signature: Parameters without ``self``, defaults and annotations.
         options: Options of ``@method``.
+        is_generator: Whether it yields.
     """
 
     signature: inspect.Signature
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_generator: bool = False
 
     def positional_range(self) -> tuple[int, int]:
         """Return how many positional arguments need no further check, least and most; least > most: none."""
@@ -83,6 +86,7 @@ class ActorInfo:
         threads: OMP_NUM_THREADS in its process.
         groups: Its concurrency groups.
         max_pending_calls: Calls of one process that may be unfinished; 0: any number.
+        generator_limit: ``_generator_backpressure_num_objects`` of its methods that do not say.
     """
 
     class_name: str
@@ -91,6 +95,7 @@ class ActorInfo:
     threads: str
     groups: tuple[str, ...] = ()
     max_pending_calls: int = 0
+    generator_limit: int | None = None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -139,14 +144,13 @@ class _Call:
             raise ValueError(
                 f"The actor {self.info.class_name} has no concurrency group {group!r}; it has {list(self.info.groups)}."
             )
-        num_returns = options.get("num_returns")
-        if isinstance(num_returns, str):
-            raise_later(f"num_returns={num_returns!r}")
+        num_returns = resolve_num_returns(options, self.method.is_generator)
+        limit = options.get("_generator_backpressure_num_objects")
         retries = options.get("max_task_retries")
         retry_on = options.get("retry_exceptions") or None
         function = export(
             options.get("name") or f"{self.info.class_name.rpartition('.')[2]}.{self.__name__}",
-            Method(self.__name__, group),
+            Method(self.__name__, group, num_returns if self.method.is_generator else 1),
             retry_on=tuple(retry_on) if isinstance(retry_on, list) else retry_on,
             threads=self.info.threads,
         )
@@ -157,10 +161,11 @@ class _Call:
         caller.configure(
             function,
             core._find_shape({})[0],
-            1 if num_returns is None else num_returns,
+            count_results(num_returns),
             self.info.max_task_retries if retries is None else retries,
             *self.method.positional_range(),
         )
+        configure_stream(caller, num_returns, self.info.generator_limit if limit is None else limit)
 
     def _raise_full(self) -> NoReturn:
         raise PendingCallsLimitExceeded(
@@ -176,7 +181,8 @@ class _Call:
 class ActorMethod:
     """A method of an actor: ``handle.method.remote(...)``.
 
-    ``remote`` returns at once, with an ObjectRef (a list of them for ``num_returns`` above 1, None for 0).
+    ``remote`` returns at once, with an ObjectRef (a list of them for ``num_returns`` above 1, None for 0); of a method
+    that yields with an ObjectRefGenerator.
 
     Args:
         call: What the core must know.
@@ -206,7 +212,7 @@ class ActorMethod:
         """
         call = self._call
         if "num_returns" in options:
-            check_num_returns(options["num_returns"], is_generator=False)
+            check_num_returns(options["num_returns"], call.method.is_generator)
         return ActorMethod(_Call(call.ref, call.packed_info, self.__name__, {**call.options, **options}))
 
     def _remote(
@@ -323,22 +329,19 @@ def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) 
         actor_class: As the user wrote it.
         options: Of the actor.
         threads: OMP_NUM_THREADS in its process.
-
-    Raises:
-        UnsupportedFeatureError: A method is a generator.
     """
     methods: dict[str, MethodInfo] = {}
     for name, member in inspect.getmembers(actor_class, callable):
         if name in ("__class__", "__init_subclass__", "__subclasshook__", "__new__") or not inspect.isroutine(member):
             continue
-        if inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member):
-            raise_later(f"generator methods of actors ({actor_class.__qualname__}.{name})")
+        is_generator = inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member)
         options_of_method = getattr(member, "__ray_method_options__", {})
-        methods[name] = MethodInfo(_plain_signature(actor_class, name, member), options_of_method)
+        methods[name] = MethodInfo(_plain_signature(actor_class, name, member), options_of_method, is_generator)
     groups = tuple(options.get("concurrency_groups") or ())
     most_pending = max(options.get("max_pending_calls") or 0, 0)
     retries = options.get("max_task_retries") or 0
-    return ActorInfo(actor_class.__qualname__, methods, retries, threads, groups, most_pending)
+    limit = options.get("_actor_generator_backpressure_num_objects")
+    return ActorInfo(actor_class.__qualname__, methods, retries, threads, groups, most_pending, limit)
 
 
 def _plain_signature(actor_class: type, name: str, member: Callable[..., Any]) -> inspect.Signature:

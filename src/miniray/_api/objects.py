@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from miniray import _miniray_core as core
+from miniray._api.object_ref_generator import ObjectRefGenerator
 from miniray._miniray_core import ObjectRef, get
 
 __all__ = ["ObjectRef", "get", "put", "wait"]
@@ -37,18 +38,18 @@ def put(value: Any, *, _owner: object = None, _tensor_transport: object = None) 
 
 
 def wait(
-    ray_waitables: list[ObjectRef[Any]],
+    ray_waitables: list[Any],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
     fetch_local: bool = True,
-) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+) -> tuple[list[Any], list[Any]]:
     """Wait until some of the objects are ready; return those and the others.
 
-    Blocks without the GIL. A ref whose task failed is ready.
+    Blocks without the GIL. A ref whose task failed is ready, and so is a generator that has a next ref, or has ended.
 
     Args:
-        ray_waitables: Distinct refs.
+        ray_waitables: Distinct refs, and generators.
         num_returns: How many to wait for; the first list never has more.
         timeout: Seconds to wait at most; None waits for ever, 0 only looks.
         fetch_local: Accepted as in Ray; everything is local.
@@ -61,14 +62,17 @@ def wait(
         ValueError: Duplicates, or a number out of range.
     """
     given: object = ray_waitables
-    if isinstance(given, ObjectRef):
-        raise TypeError("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef")
+    if isinstance(given, ObjectRef | ObjectRefGenerator):
+        raise TypeError(
+            "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef or "
+            f"ray.ObjectRefGenerator {given}"
+        )
     if not isinstance(given, list):
         raise TypeError(f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(given)}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     for ref in ray_waitables:
-        if not isinstance(ref, ObjectRef):
+        if not isinstance(ref, ObjectRef | ObjectRefGenerator):
             raise TypeError(
                 f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {type(ref)}"
             )
@@ -82,5 +86,9 @@ def wait(
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
-    ready = set(core._wait(refs, num_returns, timeout))
+    waited = [ref if isinstance(ref, ObjectRef) else ref._peek() for ref in refs]
+    ready = set(core._wait(waited, num_returns, timeout))
+    for ref, looked_at in zip(refs, waited, strict=True):
+        if ref is not looked_at:
+            ref._unpeek(looked_at)
     return [refs[i] for i in sorted(ready)], [ref for i, ref in enumerate(refs) if i not in ready]

@@ -98,7 +98,7 @@ def validate_task_options(
             raise ValueError(f"Setting '{keyword}' is not supported in '.options()'.")
     check_placement_group(options)
     check_generator(options.get("num_returns"), is_generator_callable)
-    _refuse_later_work(options, is_generator_callable)
+    refuse_unsupported_places(options)
     if options.get("accelerator_type") is not None:
         warn_once(
             "accelerator_type",
@@ -224,16 +224,6 @@ def check_generator(num_returns: object, is_generator_callable: bool | None) -> 
             f"num_returns='{num_returns}' can only be used with generator functions (functions that use 'yield'). The "
             "decorated function is not a generator function."
         )
-
-
-def _refuse_later_work(options: Mapping[str, Any], is_generator_callable: bool | None) -> None:
-    """Refuse, by name, what later releases bring."""
-    if is_generator_callable:
-        raise_later("generator functions as tasks")
-    num_returns = options.get("num_returns")
-    if isinstance(num_returns, str):
-        raise_later(f"num_returns={num_returns!r}")
-    refuse_unsupported_places(options)
 
 
 def refuse_unsupported_places(options: Mapping[str, Any]) -> None:

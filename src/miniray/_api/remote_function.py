@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from miniray import _miniray_core as core
 from miniray._api.actor_class import ActorClass, make_actor_class
 from miniray._api.exported import export
+from miniray._api.object_ref_generator import DYNAMIC, configure_stream, count_results, resolve_num_returns
 from miniray._api.options import (
     RESOURCE_UNIT,
     default_max_retries,
@@ -23,6 +24,7 @@ from miniray._api.options import (
     validate_task_options,
 )
 from miniray._api.warn_once import warn_once
+from miniray._runtime.generators import Dynamic, Flat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 class RemoteFunction:
     """A function whose calls run in worker processes.
 
-    ``f.remote(...)`` returns at once, with an ObjectRef (a list of them for ``num_returns`` above 1, None for 0).
+    ``f.remote(...)`` returns at once, with an ObjectRef (a list of them for ``num_returns`` above 1, None for 0); of a
+    function that yields with an ObjectRefGenerator.
 
     Args:
         function: The function.
@@ -128,23 +131,30 @@ class RemoteFunction:
             retry_on = tuple(retry_on)
         threads = str(max(demand.cpu_units // RESOURCE_UNIT, 1))
         max_retries = options.get("max_retries")
-        num_returns = options.get("num_returns")
+        num_returns = resolve_num_returns(options, _is_generator(self._function))
         least, most = self._positional_range()
         caller.configure(
             export(
                 name,
-                self._function,
+                self._runnable(name, num_returns),
                 what=self._function,
                 retry_on=retry_on,
                 max_calls=max_calls,
                 threads=threads,
             ),
             shape,
-            1 if num_returns is None else num_returns,
+            count_results(num_returns),
             default_max_retries() if max_retries is None else max_retries,
             least,
             most,
         )
+        configure_stream(caller, num_returns, options.get("_generator_backpressure_num_objects"))
+
+    def _runnable(self, name: str, num_returns: int | str) -> object:
+        """Return what workers run."""
+        at_once = self._options.get("_num_objects_per_yield") or 1
+        function = Flat(self._function, at_once) if at_once > 1 else self._function
+        return Dynamic(function, name) if num_returns == DYNAMIC else function
 
     def _positional_range(self) -> tuple[int, int]:
         least = most = 0

@@ -111,8 +111,6 @@ UNSUPPORTED_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "UniqueID": "id types",
         "WorkerID": "id types",
         "ClientBuilder": "Ray Client",
-        "DynamicObjectRefGenerator": "generator tasks",
-        "ObjectRefGenerator": "generator tasks",
         "Language": "other languages than Python",
         "_config": "Ray's internal settings",
         "util.connect": "Ray Client",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._runtime.concurrency import DEFAULT_GROUP, Concurrency, Host, Runnable
+from miniray._runtime.generators import collect
 from miniray._runtime.thread_host import ThreadHost
 
 if TYPE_CHECKING:
@@ -81,17 +82,22 @@ class Method:
     Attributes:
         name: Its name, or one of ``__ray_ready__``, ``__ray_call__`` and ``__ray_terminate__``.
         group: Its concurrency group.
+        num_returns: How many results the call gives; or a word, for a method that yields.
     """
 
     name: str
     group: str = DEFAULT_GROUP
+    num_returns: int | str = 1
 
     def resolve(self) -> Callable[..., Any] | Runnable:
         """Return what the call runs, of this process's instance."""
         function = _BUILT_IN.get(self.name) or getattr(_Host.instance, self.name)
+        yields = self.num_returns == "streaming" and inspect.isasyncgenfunction(function)
+        if self.num_returns == "dynamic":
+            function = collect(function, self.name)
         if _Host.several is None:
             return function
-        return Runnable(function, self.group, inspect.iscoroutinefunction(function))
+        return Runnable(function, self.group, inspect.iscoroutinefunction(function), yields)
 
 
 def _make_host(concurrency: Concurrency) -> Host | None:

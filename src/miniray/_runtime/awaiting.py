@@ -82,10 +82,14 @@ def _add(ref: core.ObjectRef[Any], waiter: _Waiter) -> bool:
         if session == 0:
             return False
         _waiting[ref] = (session, [waiter])
-        if session not in _collecting:
-            _collecting.add(session)
-            threading.Thread(target=_collect, args=(session,), name="miniray-awaited", daemon=True).start()
+        _start_collecting(session)
         return True
+
+
+def _start_collecting(session: int) -> None:
+    if session not in _collecting:
+        _collecting.add(session)
+        threading.Thread(target=_collect, args=(session,), name="miniray-awaited", daemon=True).start()
 
 
 def _collect(session: int) -> None:
@@ -122,6 +126,38 @@ def _wake(told: list[tuple[asyncio.Future[None], Exception | None]]) -> None:
             waiter.set_result(None)
         else:
             waiter.set_exception(error)
+
+
+def ready(ref: core.ObjectRef[Any]) -> asyncio.Future[None]:
+    """Return what can be awaited until a ref is ready; its value is not read."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    if not _add(ref, _LoopWaiter(loop, waiter)):
+        waiter.set_result(None)
+    return waiter
+
+
+async def room(call: int) -> None:
+    """Wait until the stream of a call that this process runs has room for another item, or nobody reads it.
+
+    Args:
+        call: Number of its row.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    while True:
+        waiter: asyncio.Future[None] = loop.create_future()
+        with _lock:
+            waited = core._await_room(call)
+            if waited is None:
+                return
+            session, ref = waited  # a bare one: who makes a stream does not keep it
+            _waiting.setdefault(ref, (session, []))[1].append(_LoopWaiter(loop, waiter))
+            _start_collecting(session)
+        await waiter
 
 
 def awaiting(ref: core.ObjectRef[Any]) -> Generator[Any, None, Any]:

@@ -52,11 +52,13 @@ class Runnable:
         function: A method, bound.
         group: Where.
         is_async: Whether it gives a coroutine.
+        yields: Whether it gives an asynchronous generator whose values are a stream.
     """
 
     function: Callable[..., Any]
     group: str
     is_async: bool
+    yields: bool = False
 
 
 @dataclass

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._runtime.concurrency import DEFAULT_GROUP, Call, Concurrency, Host, current_call
+from miniray._runtime.generators import stream
 from miniray.exceptions import TaskCancelledError
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class _Group:
             value = call.runnable.function(*call.args, **call.kwargs)
             if call.runnable.is_async:
                 value = await value
+            elif call.runnable.yields:
+                await stream(call.number, value)
+                value = None
         except asyncio.CancelledError:
             error = TaskCancelledError()
         except BaseException as raised:

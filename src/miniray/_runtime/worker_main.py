@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import actor_host, namespace, output, structured_log, unread_errors
+from miniray._runtime import actor_host, generators, namespace, output, structured_log, unread_errors
 from miniray._runtime.error_capture import make_task_error
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._task_error import safe_text
@@ -31,7 +31,7 @@ _threads_given = "OMP_NUM_THREADS" in os.environ
 def load_function(payload: bytes) -> tuple[Callable[..., Any], object, int, str]:
     """Return an exported function, what it retries on, its ``max_calls``, and its OMP_NUM_THREADS."""
     function, retry_on, max_calls, threads = pickle.loads(payload)
-    if isinstance(function, actor_host.Construct | actor_host.Method):
+    if isinstance(function, actor_host.Construct | actor_host.Method | generators.Dynamic | generators.Flat):
         function = function.resolve()
     return function, retry_on, max_calls, threads
 

@@ -69,10 +69,13 @@ class World {
   void pin_one();
   void submit();
   void run_task();
+  void yield_items();
+  void take_item();
   void block_worker();
   void give_lease_back();
   Index fill_row(Transaction& transaction, std::uint32_t result_count);
-  bool make_results(Transaction& transaction, Index task, std::uint32_t result_count, std::vector<ObjectKey>& results);
+  bool make_results(Transaction& transaction, Index task, std::uint32_t result_count, std::vector<ObjectKey>& results,
+                    bool streams = false);
   void depend_on(Transaction& transaction, Index task, const std::vector<ObjectKey>& dependencies);
   void seal_results(Domain& domain, Transaction& transaction, Index task, miniray::scheduler::Wakes& wakes);
   void make_actor();

@@ -42,7 +42,8 @@ Index World::fill_row(Transaction& transaction, std::uint32_t result_count) {
   return task;
 }
 
-bool World::make_results(Transaction& transaction, Index task, std::uint32_t result_count, std::vector<ObjectKey>& results) {
+bool World::make_results(Transaction& transaction, Index task, std::uint32_t result_count, std::vector<ObjectKey>& results,
+                         bool streams) {
   Domain& domain = driver_;
   scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   Index previous = kNone;
@@ -59,6 +60,8 @@ bool World::make_results(Transaction& transaction, Index task, std::uint32_t res
     previous = result;
     results.push_back(domain.objects.key(result));
   }
+  if (streams && domain.scheduler.create_stream(transaction, task, dice_.below(3)))
+    results[0] = domain.objects.key(domain.scheduler.stream_of(task));
   for (const ObjectKey& key : results) (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), key.slot);
   return true;
 }
@@ -81,15 +84,16 @@ void World::depend_on(Transaction& transaction, Index task, const std::vector<Ob
 
 void World::submit() {
   Domain& domain = driver_;
-  const std::uint32_t result_count = dice_.below(3);
+  const bool streams = dice_.one_in(3);
+  const std::uint32_t result_count = streams ? 2 : dice_.below(3);
   std::vector<ObjectKey> dependencies;
   for (std::uint32_t count = dice_.below(3); count > 0 && !keys_.empty(); --count) dependencies.push_back(any_key());
-  if (domain.ensure_rows(result_count, 1, static_cast<std::uint32_t>(dependencies.size())) != 0) throw Refused{};
+  if (domain.ensure_rows(result_count + 1, 1, static_cast<std::uint32_t>(dependencies.size())) != 0) throw Refused{};
   std::vector<ObjectKey> results;
   Wakes wakes;
   Transaction transaction(domain.lock);
   const Index task = fill_row(transaction, result_count);
-  if (!make_results(transaction, task, result_count, results)) throw Refused{};
+  if (!make_results(transaction, task, result_count, results, streams)) throw Refused{};
   depend_on(transaction, task, dependencies);
   domain.scheduler.submit(transaction, task, wakes);
   transaction.close();
@@ -126,6 +130,9 @@ void World::run_task() {
   char name[96];
   (void)domain.scheduler.copy_name(task, name, sizeof(name));
   if (domain.ensure_rows(0, 0, 0) != 0) throw Refused{};
+  const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
+  if (entry.has(scheduler::kStreams)) yield_items();
+  if (entry.has(scheduler::kStreams) && dice_.one_in(2)) return;
   Wakes wakes;
   Transaction transaction(domain.lock);
   seal_results(domain, transaction, task, wakes);
@@ -133,6 +140,39 @@ void World::run_task() {
   domain.scheduler.finish_lease(transaction, domain.self(), wakes);
   transaction.close();
   domain.perform(wakes);
+}
+
+// What python/streams.cpp does.
+void World::yield_items() {
+  Domain& domain = worker_;
+  const Index task = domain.own_entry().lease.get();
+  for (std::uint32_t count = dice_.below(4); count > 0; --count) {
+    if (domain.ensure_rows(1, 0, 0) != 0) throw Refused{};
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    const Index tail = domain.scheduler.stream_record(domain.scheduler.stream_of(task)).tail.get();
+    if (domain.scheduler.tasks[task].first_result.get() == tail && domain.objects[tail].size_bytes.get() == 0)
+      (void)domain.objects.reserve(transaction, tail, dice_.one_in(2) ? 16 : 100, false, false);
+    if (domain.scheduler.add_item(transaction, task, wakes) != scheduler::Scheduler::Yield::kGoesOn) count = 1;
+    transaction.close();
+    domain.perform(wakes);
+  }
+}
+
+void World::take_item() {
+  Domain& domain = driver_;
+  for (const ObjectKey& key : keys_) {
+    if (!domain.objects.is_current(key) || !domain.objects[key.slot].has(miniray::store::kStream)) continue;
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    const Index item = domain.scheduler.take_item(transaction, key.slot, domain.self(), wakes);
+    transaction.close();
+    domain.perform(wakes);
+    if (item == kNone) continue;
+    keys_.push_back(domain.objects.key(item));
+    return;
+  }
+  throw Refused{};
 }
 
 void World::block_worker() {
@@ -253,7 +293,7 @@ void World::join_and_leave() {
 void World::step() {
   if (is_low_level_) return step_low_level();
   const char* suspected = nullptr;
-  switch (dice_.below(34)) {
+  switch (dice_.below(36)) {
     case 0:
     case 1:
     case 2:
@@ -308,6 +348,9 @@ void World::step() {
     case 31:
     case 32:
       return step_actors();
+    case 33:
+    case 34:
+      return take_item();
     default:
       driver_.audit(suspected);
       driver_.reclaim();

@@ -61,7 +61,7 @@ void add_object(Writer& writer, const Image& image, std::uint64_t index, const O
   const auto state = entry.current_state();
   writer.bytes("object", index, &entry, offsetof(ObjectEntry, inline_bytes));
   const bool is_whole = state == ObjectState::kSealed || state == ObjectState::kError;
-  if (is_whole || entry.has(store::kSpilling) || entry.has(store::kSpilled))
+  if (is_whole || entry.has(store::kStream) || entry.has(store::kSpilling) || entry.has(store::kSpilled))
     writer.bytes("object's inline bytes", index, entry.inline_bytes, sizeof(entry.inline_bytes));
   if (is_whole && entry.offset.get() != 0 && !entry.has(store::kSpilled))
     writer.bytes("object's payload", index, image.heap() + entry.offset.get(), entry.size_bytes.get() & ~3ULL);

@@ -18,6 +18,7 @@ std::vector<Scenario> all_scenarios() {
   add_table_scenarios(list);
   add_scheduler_scenarios(list);
   add_actor_scenarios(list);
+  add_stream_scenarios(list);
   add_recovery_scenarios(list);
   return list;
 }
@@ -137,7 +138,8 @@ std::vector<ObjectKey> submit(World& world, Domain& domain, const Call& call) {
   }
   std::vector<ObjectKey> results;
   results.reserve(call.result_count);
-  EXPECT(domain.ensure_rows(call.result_count, 1, static_cast<std::uint32_t>(call.dependencies.size())) == 0);
+  EXPECT(domain.ensure_rows(call.result_count + (call.streams ? 1U : 0U), 1,
+                            static_cast<std::uint32_t>(call.dependencies.size())) == 0);
   Wakes wakes;
   Transaction transaction(domain.lock);
   const Index task = domain.scheduler.tasks.take(transaction);
@@ -168,7 +170,13 @@ std::vector<ObjectKey> submit(World& world, Domain& domain, const Call& call) {
     transaction.set(previous == kNone ? entry.first_result : domain.objects[previous].next_result, result);
     previous = result;
   }
-  for (Index result = entry.first_result.get(); result != kNone; result = domain.objects[result].next_result.get()) {
+  Index first_given = entry.first_result.get();
+  if (call.streams) {
+    EXPECT(domain.scheduler.create_stream(transaction, task, call.stream_limit));
+    first_given = domain.objects[first_given].next_result.get();
+    (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), domain.scheduler.stream_of(task));
+  }
+  for (Index result = first_given; result != kNone; result = domain.objects[result].next_result.get()) {
     if (transaction.room() < 512) transaction.commit();
     (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), result);
   }
@@ -191,8 +199,9 @@ std::vector<ObjectKey> submit(World& world, Domain& domain, const Call& call) {
     if (domain.waits.add_dependency(transaction, domain.objects, task, key.slot)) transaction.add(entry.dependencies, 1);
   }
   domain.scheduler.submit(transaction, task, wakes);
-  for (Index result = entry.first_result.get(); result != kNone; result = domain.objects[result].next_result.get())
+  for (Index result = first_given; result != kNone; result = domain.objects[result].next_result.get())
     results.push_back(domain.objects.key(result));
+  if (call.streams) results.push_back(domain.objects.key(domain.scheduler.stream_of(task)));
   transaction.close();
   domain.perform(wakes);
   return results;

@@ -63,6 +63,7 @@ void add_spill_scenarios(std::vector<Scenario>& list);
 void add_table_scenarios(std::vector<Scenario>& list);
 void add_scheduler_scenarios(std::vector<Scenario>& list);
 void add_actor_scenarios(std::vector<Scenario>& list);
+void add_stream_scenarios(std::vector<Scenario>& list);
 void add_recovery_scenarios(std::vector<Scenario>& list);
 
 // --- words of the scenarios -------------------------------------------------------------------------------------------------
@@ -78,6 +79,8 @@ struct Call {
   std::uint32_t retries = 0;
   std::vector<ObjectKey> dependencies = {};
   std::uint64_t argument_bytes = 0;  // more than fits inline: an object
+  bool streams = false;              // with two results: given are that of completed(), and the stream
+  std::uint32_t stream_limit = 0;
 };
 std::vector<ObjectKey> submit(World& world, Domain& domain, const Call& call);
 void start_worker(Domain& domain);
