@@ -36,7 +36,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 6;
+inline constexpr std::uint32_t kLayoutVersion = 7;
 
 // What a domain may have at most: of objects, tasks and registered workers, of processes (process_table.hpp: a slot fits into the lock's
 // word), and of bytes in a heap (pages are numbered with 32 bits).
