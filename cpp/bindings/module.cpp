@@ -13,6 +13,7 @@
 #include "python/cancellation.hpp"
 #include "python/codec.hpp"
 #include "python/context.hpp"
+#include "python/environments.hpp"
 #include "python/executor.hpp"
 #include "python/fault_functions.hpp"
 #include "python/object_ref.hpp"
@@ -38,7 +39,8 @@ NB_MODULE(_miniray_core, module) {
         python::add_executor_functions, python::add_session_functions, python::add_supervision_functions,
         python::add_observer_functions, python::add_actor_functions, python::add_await_functions,
         python::add_actor_call_functions, python::add_cancellation_functions, python::add_context_functions,
-        python::add_table_functions, python::add_stream_functions, python::add_fault_functions}) {
+        python::add_table_functions, python::add_stream_functions, python::add_environment_functions,
+        python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

@@ -49,6 +49,7 @@ ProcessId ProcessTable::claim(ProcessKind kind) {
     entry.sleeping.store_ordered(0);
     entry.spinning.store_ordered(0);
     entry.life.store_ordered(0);
+    entry.environment.store_ordered(0);
     entry.start_time.store_release(platform::process_start_time(number));
     std::uint32_t high_water = header_->high_water.load_acquire();
     while (high_water <= slot && !header_->high_water.compare_exchange(high_water, slot + 1)) {

@@ -72,7 +72,8 @@ struct alignas(64) ProcessEntry {
   Cell<Index> spilling;             // objects that this process writes to the spill file, a chain
   Atomic<std::uint32_t> life;  // 1 + the worker's descriptor of a pipe that exec closes: by it a new supervisor finds the pipe
   Cell<Index> actor;           // that this process hosts, or whose constructor it runs
-  std::uint8_t padding[44];
+  Atomic<std::uint32_t> environment;  // a worker's, of resources.hpp; written by itself, before it is one
+  std::uint8_t padding[40];
 };
 static_assert(shm::kShareable<ProcessEntry> && sizeof(ProcessEntry) == 128);
 

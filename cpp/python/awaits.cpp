@@ -6,6 +6,7 @@
 
 #include "python/guard.hpp"
 #include "python/object_ref.hpp"
+#include "python/objects.hpp"
 
 namespace miniray::python {
 
@@ -56,7 +57,16 @@ PyObject* collect_awaited(PyObject*, PyObject*) {
   return refs.release();
 }
 
+// _set_blocking_hook(hook): called before a thread of this process blocks in get; None: not any more.
+PyObject* set_blocking_hook(PyObject*, PyObject* hook) {
+  PyObject* before = blocking_get_hook;
+  blocking_get_hook = hook == Py_None ? nullptr : Py_NewRef(hook);
+  Py_XDECREF(before);
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
+    {"_set_blocking_hook", guarded<set_blocking_hook>, METH_O, nullptr},
     {"_await_object", guarded<await_object>, METH_O, nullptr},
     {"_collect_awaited", guarded<collect_awaited>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},

@@ -61,6 +61,8 @@ PyObject* run_worker(PyObject*, PyObject* args) {
     scheduler::Wakes wakes;
     Transaction transaction(domain.lock);
     domain.scheduler.add_worker(transaction, domain.self(), wakes);
+    if (domain.header().scheduler.worker_count.get() > pool_size)
+      domain.scheduler.tell_others(domain.own_entry().environment.load_relaxed(), wakes);
     transaction.close();
     domain.perform(wakes);
   }
@@ -97,6 +99,7 @@ PyObject* run_worker(PyObject*, PyObject* args) {
           retire(false))
         Py_RETURN_NONE;
       if (outcome != runtime::WaitOutcome::kReady) continue;
+      if (domain.own_entry().lease.get() == shm::kNone) Py_RETURN_NONE;  // it gave way
     }
     if (!run_task(domain.own_entry().lease.get(), leave)) return nullptr;
     const std::uint32_t state = domain.own_entry().worker_state.get();

@@ -1,5 +1,7 @@
 #include "python/objects.hpp"
 
+#include <algorithm>
+
 #include <cmath>
 
 #include "python/call_site.hpp"
@@ -11,6 +13,7 @@ namespace miniray::python {
 namespace {
 
 constexpr std::uint64_t kResultSpinNs = 50'000;
+constexpr std::size_t kMostSpunFor = 8;  // objects, of which one is enough
 // A signal may arrive between the last look and the sleep; a main thread looks again after this long.
 constexpr std::int64_t kSignalSliceNs = 500'000'000;
 
@@ -267,11 +270,18 @@ PyMethodDef functions[] = {
 
 }  // namespace
 
+PyObject* blocking_get_hook = nullptr;
+
 Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, bool fail_fast, std::int64_t deadline_ns) {
   Domain& domain = session->domain;
   const bool gives_cpu_back =
       session->is_worker && session->current_task != shm::kNone && PyThread_get_thread_ident() == session->main_thread;
   const std::uint64_t started_in = epoch;
+  if (blocking_get_hook != nullptr && fail_fast && deadline_ns != 0) [[unlikely]] {
+    const Owned hook(Py_NewRef(blocking_get_hook));  // which may take itself away
+    const Owned result(PyObject_CallNoArgs(hook.get()));
+    if (!result) return Waited::kError;
+  }
   if (!session->releases.empty()) flush_releases_now();  // it may be long until the next call
   runtime::WaitAudit audit;
   for (;;) {
@@ -280,12 +290,13 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
     {
       const GilRelease released;
       bool done = false;
-      if (deadline_ns != 0 && keys.size() == 1) {
+      if (deadline_ns != 0 && needed == 1 && keys.size() <= kMostSpunFor) {
         shm::Lock& lock = domain.lock;
-        const ObjectKey key = keys.front();
         store::PayloadView view;
-        done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult,
-                                   [&] { return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady; });
+        done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult, [&] {
+          return std::any_of(keys.begin(), keys.end(),
+                             [&](ObjectKey key) { return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady; });
+        });
       }
       if (!done) {
         runtime::ObjectWait waiting(domain);

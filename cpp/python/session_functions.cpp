@@ -239,10 +239,11 @@ PyObject* set_resources(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-// _find_shape({name: units}): (index, can ever run)
+// _find_shape({name: units}, environment=0): (index, can ever run)
 PyObject* find_shape(PyObject*, PyObject* args) {
   PyObject* wanted = nullptr;
-  if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &wanted)) return nullptr;
+  unsigned environment = 0;
+  if (!PyArg_ParseTuple(args, "O!|I", &PyDict_Type, &wanted, &environment)) return nullptr;
   if (!require_session()) return nullptr;
   scheduler::Demand demands[scheduler::kShapeDemands];
   std::uint32_t count = 0;
@@ -261,9 +262,11 @@ PyObject* find_shape(PyObject*, PyObject* args) {
     }
     demands[count++] = {resource, 0, units};
   }
-  const Index shape = scheduler.find_shape(transaction, demands, count);
+  if (environment >= scheduler.environment_count()) return PyErr_Format(PyExc_ValueError, "no such runtime environment");
+  const Index shape = scheduler.find_shape(transaction, demands, count, environment);
   if (shape == shm::kNone)
-    return PyErr_Format(PyExc_ValueError, "at most %u different resource demands in a session", scheduler::kShapeCapacity - 1);
+    return PyErr_Format(PyExc_ValueError, "at most %u different demands (resources and runtime environments) in a session",
+                        scheduler::kShapeCapacity - 1);
   return Py_BuildValue("(IO)", shape, scheduler.shape_can_ever_run(shape) ? Py_True : Py_False);
 }
 

@@ -1,6 +1,7 @@
 // python/supervision.cpp - see supervision.hpp. Thin: each function checks its arguments and calls the core.
 #include "python/supervision.hpp"
 
+#include <memory>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -16,28 +17,29 @@ namespace {
 using scheduler::DeathCause;
 using scheduler::ProcessEnd;
 
-// _workers_needed(): (how many workers to start now, how many the pool has, how many processes host an actor); clears the doorbell flag first, so that a later need rings
-// again.
+// _workers_needed(): [(environment, how many workers to start less those that are starting, how many processes of it have taken up
+// work, how many of these host an actor or leave)]; clears the doorbell flag first, so that a later need rings again.
 PyObject* workers_needed(PyObject*, PyObject*) {
   if (!require_session()) return nullptr;
   Domain& domain = session->domain;
   domain.header().scheduler.doorbell_rung.store_ordered(0);
-  std::uint32_t needed = 0;
-  std::uint32_t present = 0;
-  std::uint32_t hosts = 0;
+  const auto pools = std::make_unique<scheduler::Scheduler::Pool[]>(scheduler::kEnvironmentCapacity);
   {
     Transaction transaction(domain.lock);
-    needed = domain.scheduler.workers_needed();
-    present = domain.header().scheduler.worker_count.get();
-    for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
-      const auto state = static_cast<process::WorkerState>(domain.processes[slot].worker_state.get());
-      hosts += state == process::WorkerState::kHost || state == process::WorkerState::kExiting ? 1U : 0U;
-    }
+    domain.scheduler.describe_pools(pools.get());
   }
-  return Py_BuildValue("(III)", needed, present, hosts);
+  Owned rows(PyList_New(0));
+  for (std::uint32_t i = 0; rows && i < scheduler::kEnvironmentCapacity; ++i) {
+    const auto& pool = pools[i];
+    if (i != 0 && pool.needed == 0 && pool.present == 0) continue;
+    const Owned row(Py_BuildValue("(IIII)", i, pool.needed, pool.present, pool.hosts));
+    if (!row || PyList_Append(rows.get(), row.get()) != 0) return nullptr;
+  }
+  return rows.release();
 }
 
-// _recover(pid, status, cause=0, note=0): puts right what a dead process left. 0: it had no row; 1: it had no task; 2: it had one.
+// _recover(pid, status, cause=0, note=0): puts right what a dead process left. 0: it had no row, or was no worker yet; 1: it had no task;
+// 2: it had one.
 PyObject* recover(PyObject*, PyObject* args) {
   int pid = 0;
   int status = 0;
@@ -51,10 +53,12 @@ PyObject* recover(PyObject*, PyObject* args) {
   for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
     const auto identity = domain.processes.identity(slot);
     if (identity.state == process::ProcessState::kFree || identity.number != pid || !domain.processes.is_dead(slot)) continue;
-    const bool had_task = domain.processes[slot].lease.get() != shm::kNone;
+    const bool was_worker =
+        domain.processes[slot].worker_state.get() != static_cast<std::uint32_t>(process::WorkerState::kNoWorker);
+    const bool had_task = was_worker && domain.processes[slot].lease.get() != shm::kNone;
     const ProcessEnd end{pid, status, static_cast<DeathCause>(cause), note};
     if (!recovery::recover_process(domain, {slot, identity.generation}, end)) continue;
-    return PyLong_FromLong(had_task ? 2 : 1);
+    return PyLong_FromLong(had_task ? 2 : (was_worker ? 1 : 0));
   }
   // It had none, as one that left in order; or damage gave its row another number, by which it is as dead.
   if (status != 0) (void)recovery::sweep(domain);

@@ -44,15 +44,20 @@ bool scheduler_is_bounded(const scheduler::SchedulerHeader& found, const Control
   const std::uint32_t tasks = found.tasks.capacity;
   const scheduler::ResourcesHeader& resources = found.resources;
   const std::uint32_t shapes = resources.shape_count.get();
-  if (found.idle_head.get() >= processes || found.idle_count.get() > processes || found.running_count.get() > processes ||
-      found.worker_count.get() > processes || found.notifying.get() >= header.objects.slots.capacity ||
-      found.ending.get() >= found.actors.capacity || shapes == 0 || shapes > scheduler::kShapeCapacity ||
-      resources.queued_count.get() > tasks)
+  const std::uint32_t environments = resources.environment_count.get() + 1;
+  if (environments > scheduler::kEnvironmentCapacity || found.idle_count.get() > processes ||
+      found.running_count.get() > processes || found.worker_count.get() > processes ||
+      found.notifying.get() >= header.objects.slots.capacity || found.ending.get() >= found.actors.capacity || shapes == 0 ||
+      shapes > scheduler::kShapeCapacity || resources.queued_count.get() > tasks)
     return false;
+  for (std::uint32_t i = 0; i < environments; ++i) {
+    const scheduler::Environment& environment = resources.environments[i];
+    if (environment.idle_head.get() >= processes || environment.object.get() >= header.objects.slots.capacity) return false;
+  }
   for (std::uint32_t i = 0; i < shapes; ++i) {
     const scheduler::Shape& shape = resources.shapes[i];
-    if (shape.demand_count.get() > scheduler::kShapeDemands || shape.head.get() >= tasks || shape.tail.get() >= tasks ||
-        shape.queued_count.get() > tasks)
+    if (shape.environment.get() >= environments || shape.demand_count.get() > scheduler::kShapeDemands ||
+        shape.head.get() >= tasks || shape.tail.get() >= tasks || shape.queued_count.get() > tasks)
       return false;
     for (std::uint32_t k = 0; k < shape.demand_count.get(); ++k) {
       if (shape.demands[k].resource >= scheduler::kResourceCapacity) return false;
@@ -119,8 +124,12 @@ bool heads_are_sound(const Domain& domain) {
         return false;
     }
   }
-  const Index idle = header.scheduler.idle_head.get();
-  return idle == kNone || domain.processes[idle].worker_state.get() == static_cast<std::uint32_t>(process::WorkerState::kIdle);
+  for (std::uint32_t i = 0; i < domain.scheduler.environment_count(); ++i) {
+    const Index idle = domain.scheduler.environment(i).idle_head.get();
+    if (idle != kNone && domain.processes[idle].worker_state.get() != static_cast<std::uint32_t>(process::WorkerState::kIdle))
+      return false;
+  }
+  return true;
 }
 
 }  // namespace miniray::runtime

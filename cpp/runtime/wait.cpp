@@ -150,7 +150,10 @@ std::int64_t time_left(std::int64_t deadline_ns) noexcept {
 
 WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns) {
   const ProcessEntry& entry = domain.own_entry();
-  return wait_for_work(domain, processors, spin_ns, deadline_ns, [&] { return entry.lease.get() != kNone; });
+  const auto has_work = [&] {
+    return entry.lease.get() != kNone || entry.worker_state.get() == static_cast<std::uint32_t>(process::WorkerState::kExiting);
+  };
+  return wait_for_work(domain, processors, spin_ns, deadline_ns, has_work, true);
 }
 
 WaitOutcome wait_for_call(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, const scheduler::ActorEntry& actor) {

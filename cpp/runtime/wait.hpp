@@ -104,9 +104,10 @@ bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns
 [[nodiscard]] std::int64_t time_left(std::int64_t deadline_ns) noexcept;
 
 // Waits on this process's wake word until `has_work()`, which is asked without the lock and counts when no section is half done.
+// `ends_on_wake`: a wake-up without work counts as an interruption.
 template <class HasWork>
 WaitOutcome wait_for_work(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, std::int64_t deadline_ns,
-                          HasWork has_work) {
+                          HasWork has_work, bool ends_on_wake = false) {
   ProcessEntry& entry = domain.own_entry();
   const shm::LockBlock& lock = domain.lock.block();
   // Not before the section that wrote it is whole: what is undone must not be run.
@@ -130,11 +131,11 @@ WaitOutcome wait_for_work(Domain& domain, std::uint32_t processors, std::uint64_
     entry.sleeping.fetch_sub_ordered(1);
     if (found_for_certain()) return WaitOutcome::kReady;
     if (result == platform::WaitResult::kTimedOut) return WaitOutcome::kTimedOut;
-    if (result == platform::WaitResult::kInterrupted) return WaitOutcome::kInterrupted;
+    if (ends_on_wake || result == platform::WaitResult::kInterrupted) return WaitOutcome::kInterrupted;
   }
 }
 
-// An idle worker's sleep: until a lease is written, the deadline, or a signal.
+// An idle worker's sleep: until a lease is written, it is to leave, the deadline, or a signal or wake-up without either.
 [[nodiscard]] WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns,
                                          std::int64_t deadline_ns);
 

@@ -44,6 +44,7 @@ enum class ActorEnd : std::uint8_t {
   kInitFailed = 4,   // the constructor raised: the record's contained reference is the error
   kUnavailable = 5,  // of a call: its process died, another is being started
   kCreatorDied = 6,
+  kNoEnvironment = 7,  // its environment could not be set up; a note says why
 };
 
 // Payload of a handle object whose actor is dead, and of calls that it will not answer; those refer to the handle object.

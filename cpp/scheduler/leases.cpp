@@ -17,11 +17,12 @@ constexpr std::uint32_t kRoom = 2048;  // journal entries that the end of a task
 
 void Scheduler::idle_push(Transaction& transaction, Index worker) {
   ProcessEntry& entry = (*processes_)[worker];
-  const Index head = header_->idle_head.get();
+  Cell<Index>& first = environment(entry.environment.load_relaxed()).idle_head;
+  const Index head = first.get();
   transaction.set(entry.idle_next, head);
   transaction.set(entry.idle_previous, kNone);
   if (head != kNone) transaction.set((*processes_)[head].idle_previous, worker);
-  transaction.set(header_->idle_head, worker);
+  transaction.set(first, worker);
   transaction.add(header_->idle_count, 1);
   transaction.set(entry.worker_state, as_word(WorkerState::kIdle));
 }
@@ -30,7 +31,8 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) {
   ProcessEntry& entry = (*processes_)[worker];
   const Index next = entry.idle_next.get();
   const Index previous = entry.idle_previous.get();
-  Cell<Index>& from_previous = previous != kNone ? (*processes_)[previous].idle_next : header_->idle_head;
+  Cell<Index>& from_previous =
+      previous != kNone ? (*processes_)[previous].idle_next : environment(entry.environment.load_relaxed()).idle_head;
   MINIRAY_SOUND(entry.worker_state.get() == as_word(WorkerState::kIdle) && from_previous.get() == worker,
                 "scheduler: the list of idle workers is torn");
   if (next != kNone) transaction.set((*processes_)[next].idle_previous, previous);

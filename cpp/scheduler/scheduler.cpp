@@ -27,11 +27,11 @@ std::uint32_t Scheduler::find_resource(const char* name, bool add) {
   return kResourceCapacity;
 }
 
-Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count) {
+Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count, std::uint32_t environment) {
   const std::uint32_t used = shape_count();
   for (Index index = 1; index < used; ++index) {
     const Shape& known = shape(index);
-    if (known.demand_count.get() != count) continue;
+    if (known.demand_count.get() != count || known.environment.get() != environment) continue;
     bool equal = true;
     for (std::uint32_t i = 0; i < count && equal; ++i) {
       equal = known.demands[i].resource == demands[i].resource && known.demands[i].amount == demands[i].amount;
@@ -42,6 +42,7 @@ Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std
   Shape& fresh = shape(used);
   std::memcpy(fresh.demands, demands, count * sizeof(Demand));
   transaction.set(fresh.demand_count, count);
+  transaction.set(fresh.environment, environment);
   transaction.set(header_->resources.shape_count, used + 1);
   return used;
 }
@@ -112,8 +113,8 @@ void Scheduler::queue_pop(Transaction& transaction, Index index) {
   transaction.add(header_->resources.queued_count, kMinusOne);
 }
 
-// The shape whose oldest queued task came first, among those that fit now.
-Index Scheduler::best_shape() const {
+Index Scheduler::best_shape(bool& lacks_worker) const {
+  lacks_worker = false;
   if (header_->resources.queued_count.get() == 0) return kNone;
   const std::uint32_t used = shape_count();
   Index best = kNone;
@@ -122,6 +123,10 @@ Index Scheduler::best_shape() const {
     const Shape& queue = shape(index);
     const Index head = queue.head.get();
     if (head == kNone || tasks[head].sequence.get() >= best_sequence || !fits(queue)) continue;
+    if (idle_head(queue) == kNone) {
+      lacks_worker = true;
+      continue;
+    }
     best = index;
     best_sequence = tasks[head].sequence.get();
   }
@@ -147,8 +152,10 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
     return;
   }
   const Shape& queue = shape(index);
-  if (queue.head.get() == kNone && fits(queue)) {
-    const Index worker = header_->idle_head.get();
+  if (queue.head.get() == kNone && !fits(queue)) {
+    if (queue.environment.get() != 0) wakes.doorbell = true;  // it may have no worker at all
+  } else if (queue.head.get() == kNone) {
+    const Index worker = idle_head(queue);
     if (worker != kNone) {
       idle_remove(transaction, worker);
       lease(transaction, task, worker, wakes);
@@ -163,43 +170,17 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
 
 void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) {
   while (transaction.room() > 128) {
-    const Index index = best_shape();
+    bool lacks_worker = false;
+    const Index index = best_shape(lacks_worker);
+    wakes.doorbell = wakes.doorbell || lacks_worker;
     if (index == kNone) return;
-    const Index worker = header_->idle_head.get();
-    if (worker == kNone) {
-      wakes.doorbell = true;
-      return;
-    }
+    const Index worker = idle_head(shape(index));
     const Index task = shape(index).head.get();
     queue_pop(transaction, index);
     idle_remove(transaction, worker);
     lease(transaction, task, worker, wakes);
     wakes.add_worker(worker);
   }
-}
-
-std::uint32_t Scheduler::workers_needed() const {
-  std::int64_t left[kResourceCapacity];
-  for (std::uint32_t i = 0; i < kResourceCapacity; ++i) left[i] = resource(i).available.get();
-  std::uint64_t needed = 0;
-  const std::uint32_t used = shape_count();
-  for (Index index = 1; index < used; ++index) {
-    const Shape& queue = shape(index);
-    const std::uint32_t count = demand_count(queue);
-    std::int64_t runnable = queue.queued_count.get();
-    MINIRAY_SOUND(runnable <= tasks.capacity(), "scheduler: a queue's count is wrong");
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const Demand& demand = queue.demands[i];
-      MINIRAY_SOUND(demand.amount >= 0 && demand.resource < kResourceCapacity, "scheduler: a demand that cannot be");
-      if (demand.amount == 0) continue;
-      const std::int64_t room = left[demand.resource] < 0 ? 0 : left[demand.resource] / demand.amount;
-      if (room < runnable) runnable = room;
-    }
-    for (std::uint32_t i = 0; i < count; ++i) left[queue.demands[i].resource] -= runnable * queue.demands[i].amount;
-    needed += static_cast<std::uint64_t>(runnable);
-  }
-  const std::uint32_t idle = header_->idle_count.get();
-  return needed <= idle ? 0 : static_cast<std::uint32_t>(needed - idle);
 }
 
 // --- calls ---------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 // scheduler/scheduler.hpp - from call to result: whoever causes an event does its scheduling, inside one section.
 //
 // Invariants  S1 a worker is idle, or leases one task, or is blocked inside one; the idle list holds exactly the idle ones,
-//                newest first.
-//             S2 after each section no idle worker exists beside a queued task whose demand fits.
+//                newest first; there is one for each environment.
+//             S2 after each section no idle worker exists beside a queued task of its environment whose demand fits.
 //             S3 truth: task rows, worker_state and lease of process rows. Derived: idle list, queues, available amounts.
 // Locks       every method with a Transaction runs under the domain's lock; wakes are listed and done by the caller afterwards.
 // Memory     while no worker holds a lease nobody looks at the memory: a lease then rings the supervisor (`memory_watch_sleeps`).
@@ -21,7 +21,6 @@ struct SchedulerHeader {
   shm::SlotTableHeader tasks;
   shm::SlotTableHeader actors;
   ResourcesHeader resources;
-  Cell<Index> idle_head;
   Cell<std::uint32_t> idle_count;
   Cell<std::uint32_t> running_count;  // leases not blocked
   Cell<std::uint32_t> worker_count;
@@ -47,6 +46,7 @@ enum class DeathCause : std::uint8_t {
   kMemory = 2,         // ended by the memory monitor; tried again out of a budget of its own
   kMemoryForGood = 3,  // the same, not tried again
   kCancelled = 4,      // cancel(): nothing died
+  kEnvironment = 5,    // the task never ran: its environment could not be set up; a note says why
 };
 
 // How a process ended, for the error that its task's callers get.
@@ -118,8 +118,8 @@ class Scheduler {
   // --- set-up -------------------------------------------------------------------------------------------------------
   // Index of a resource by name; adds it with total 0 when unknown. kResourceCapacity when there is no room.
   [[nodiscard]] std::uint32_t find_resource(const char* name, bool add);
-  [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands,
-                                 std::uint32_t count);  // kNone: no room
+  [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count,
+                                 std::uint32_t environment = 0);  // kNone: no room
   [[nodiscard]] bool shape_can_ever_run(Index shape) const;
 
   // --- calls --------------------------------------------------------------------------------------------------------
@@ -160,7 +160,8 @@ class Scheduler {
                     ProcessId worker);  // not begun: back to the front of its queue; worker idle
   [[nodiscard]] bool retire(Transaction& transaction, ProcessId worker);  // idle worker leaves; false: it has a lease
   void recover_worker(Transaction& transaction, ProcessId worker, ProcessEnd end, Wakes& wakes);
-  // Fails the oldest task that fits now when no worker is idle or runs, so that only a new one could take it; none that came after
+  // Fails the oldest task that fits now when no worker of its environment is idle and none runs, so that only a new one could take it; none
+  // that came after
   // `last_sequence`. True: one was failed.
   [[nodiscard]] bool fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence, Wakes& wakes);
   // Whether no worker holds a lease; the next one rings the supervisor then.
@@ -171,9 +172,35 @@ class Scheduler {
   }
   // Name of a task, out of its function; cut to the room there is.
   [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const;
-  [[nodiscard]] std::uint32_t workers_needed() const;  // under the lock: queued tasks that fit and have no idle worker
   [[nodiscard]] std::uint32_t queued_count() const { return header_->resources.queued_count.get(); }
   void dispatch(Transaction& transaction, Wakes& wakes);
+
+  // --- environments (environments.cpp) ---------------------------------------------------------------------------------
+  [[nodiscard]] Environment& environment(std::uint32_t index) const {
+    MINIRAY_SOUND(index < kEnvironmentCapacity, "scheduler: a number of an environment that is not there");
+    return header_->resources.environments[index];
+  }
+  [[nodiscard]] std::uint32_t environment_count() const {  // with 0
+    const std::uint32_t count = header_->resources.environment_count.get() + 1;
+    MINIRAY_SOUND(count <= kEnvironmentCapacity, "scheduler: more environments than there is room for");
+    return count;
+  }
+  // Number of the environment that an object describes, which stays; 0: no room for another.
+  [[nodiscard]] std::uint32_t find_environment(Transaction& transaction, Index object);
+  // What the supervisor must know of the workers of one environment.
+  struct Pool {
+    std::uint32_t needed = 0;   // workers to be started, less those that are being started
+    std::uint32_t present = 0;  // processes of it that are workers, hosts of actors or about to leave
+    std::uint32_t hosts = 0;    // of these, those that belong to no pool (any more)
+  };
+  void describe_pools(Pool* pools) const;  // kEnvironmentCapacity of them; under the lock
+  // Up to `count` idle workers of other environments, for which nothing is queued, leave to make room; how many.
+  [[nodiscard]] std::uint32_t give_way(Transaction& transaction, std::uint32_t environment, std::uint32_t count, Wakes& wakes);
+  // Lists idle workers of other environments, to be woken: there may be more of them than are to be kept now.
+  void tell_others(std::uint32_t environment, Wakes& wakes) const;
+  // Fails the oldest queued task of an environment; none that came after `last_sequence`. True: one was failed.
+  [[nodiscard]] bool fail_environment_task(Transaction& transaction, std::uint32_t environment, ProcessEnd end,
+                                           std::uint64_t last_sequence, Wakes& wakes);
 
   // --- actors (actors.cpp, actor_calls.cpp) --------------------------------------------------------------------------
   // Row and handle object of a new actor, which its creator is to hold; kNone when a table has no row left.
@@ -245,7 +272,11 @@ class Scheduler {
   // Whether its CPU goes to others while it waits: that of an actor does not.
   [[nodiscard]] bool lends_cpu(Index task) const { return tasks[task].actor.get() == kNone; }
   void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only);
-  [[nodiscard]] Index best_shape() const;
+  // The shape whose oldest queued task came first, among those that fit now and have an idle worker; and whether others lack one.
+  [[nodiscard]] Index best_shape(bool& lacks_worker) const;
+  [[nodiscard]] Index idle_head(const Shape& shape) const { return environment(shape.environment.get()).idle_head.get(); }
+  void fail_head(Transaction& transaction, Index shape, ProcessEnd end, Wakes& wakes);
+  [[nodiscard]] const char* validate_environments() const;
   void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes);
   [[nodiscard]] bool may_repeat_after_death(Index task, DeathCause cause) const;
   void take_retry(Transaction& transaction, Index task, DeathCause cause);

@@ -96,19 +96,32 @@ void Scheduler::take_retry(Transaction& transaction, Index task, DeathCause caus
 bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std::uint64_t last_sequence, Wakes& wakes) {
   finish_notifications(transaction, wakes);
   finish_endings(transaction, wakes);
-  if (header_->idle_count.get() != 0 || header_->running_count.get() != 0) return false;
-  const Index index = best_shape();
-  if (index == kNone) return false;
+  if (header_->running_count.get() != 0) return false;
+  const std::uint32_t used = shape_count();
+  Index oldest = kNone;
+  for (Index index = 1; index < used; ++index) {
+    const Index head = shape(index).head.get();
+    if (head == kNone || tasks[head].sequence.get() > last_sequence || !fits(shape(index))) continue;
+    if (idle_head(shape(index)) != kNone) return false;
+    last_sequence = tasks[head].sequence.get();
+    oldest = index;
+  }
+  if (oldest == kNone) return false;
+  fail_head(transaction, oldest, end, wakes);
+  return true;
+}
+
+// The first queued task of a shape, or the actor that it is to make, gets an error that says why nobody ran it.
+void Scheduler::fail_head(Transaction& transaction, Index index, ProcessEnd end, Wakes& wakes) {
   const Index task = shape(index).head.get();
-  if (tasks[task].sequence.get() > last_sequence) return false;
   if (const Index actor = tasks[task].actor.get(); actor != kNone) {
-    end_actor(transaction, actor, {kActorEndFormat, ActorEnd::kDied, {}, end.pid, end.status, end.note}, {}, wakes);
-    return true;
+    const ActorEnd cause = end.cause == DeathCause::kEnvironment ? ActorEnd::kNoEnvironment : ActorEnd::kDied;
+    end_actor(transaction, actor, {kActorEndFormat, cause, {}, end.pid, end.status, end.note}, {}, wakes);
+    return;
   }
   fail_with_crash(transaction, task, end, wakes);
   queue_pop(transaction, index);  // still its head: what became ready meanwhile stands behind
   end_task(transaction, task);
-  return true;
 }
 
 bool Scheduler::let_memory_watch_sleep(Transaction& transaction) {
@@ -234,13 +247,7 @@ const char* Scheduler::validate() const {
   if (idle != header_->idle_count.get()) return "scheduler: idle count differs from the workers";
   if (running != header_->running_count.get()) return "scheduler: running count differs from the workers";
   if (workers != header_->worker_count.get()) return "scheduler: worker count differs from the workers";
-  std::uint32_t chained = 0;
-  for (Index slot = header_->idle_head.get(); slot != kNone; slot = (*processes_)[slot].idle_next.get()) {
-    if ((*processes_)[slot].worker_state.get() != as_word(WorkerState::kIdle))
-      return "scheduler: a busy worker in the idle list";
-    if (++chained > idle) return "scheduler: the idle list has a cycle";
-  }
-  if (chained != idle) return "scheduler: an idle worker is not in the idle list";
+  if (const char* fault = validate_environments(); fault != nullptr) return fault;
   return validate_waiting();
 }
 
@@ -303,6 +310,11 @@ void Scheduler::count_references(std::uint32_t* counts) const {
     if (actors[actor].has(kDetached)) ++counts[actors[actor].handle.get()];
   });
   count_stream_references(counts);
+  for (std::uint32_t index = 1; index < environment_count(); ++index) {
+    const Index object = environment(index).object.get();
+    MINIRAY_SOUND(object <= objects_->slots.capacity(), "environments: one that nothing describes");
+    ++counts[object];
+  }
   const Index notifying = header_->notifying.get();
   MINIRAY_SOUND(notifying <= objects_->slots.capacity(), "scheduler: waiters of an object that is not there");
   ++counts[notifying];

@@ -76,6 +76,7 @@ __all__ = [
 _LAZY_MODULES = (
     "cloudpickle",
     "dag",
+    "runtime_env",
     "types",
     "util",
 )  # imported when somebody asks: `import miniray` stays quick

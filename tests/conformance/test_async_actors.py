@@ -250,3 +250,36 @@ def test_actor_ends_with_its_last_handle_when_calls_have_finished(ray, exception
 
     assert ray.get([Late.remote().run.remote(runs) for _ in range(2)]) == [1, 1]
     assert runs.lines() == ["ran", "ran"]
+
+
+def test_blocking_get_in_an_async_actor_warns_once(start_program):
+    program = start_program("""
+import asyncio
+ray.init(num_cpus=2, include_dashboard=False)
+
+@ray.remote
+def slow():
+    import time
+    time.sleep(0.2)
+
+@ray.remote
+class Actor:
+    async def block(self):
+        for _ in range(2):
+            ray.get(slow.remote())
+
+    async def ask(self):
+        await slow.remote()
+
+actor = Actor.remote()
+ray.get(actor.ask.remote())
+print("asked", flush=True)
+ray.get(actor.block.remote())
+print("blocked", flush=True)
+sys.stdin.read()
+""")
+    program.expect("asked")
+    program.expect("blocked")
+    program.expect("Using blocking ray.get inside async actor", "stderr")
+    finished = program.finish()
+    assert finished.stderr.count("Using blocking ray.get inside async actor") == 1

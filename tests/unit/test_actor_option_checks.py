@@ -54,7 +54,7 @@ class Plain:
 @pytest.mark.parametrize(
     "options",
     [
-        {"runtime_env": {"env_vars": {"A": "1"}}},
+        {"runtime_env": {"conda": "x"}},
         {"enable_tensor_transport": True},
         {"placement_group_bundle_index": 0},
         {"placement_group_capture_child_tasks": True},

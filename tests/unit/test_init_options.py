@@ -170,7 +170,7 @@ def test_num_workers_is_another_word_for_num_cpus() -> None:
         ({"address": 3}, TypeError, "address must be None or a string"),
         ({"address": "somewhere"}, ValueError, "Invalid address format: somewhere"),
         ({"runtime_env": {"pip": ["x"]}}, UnsupportedFeatureError, "runtime_env"),
-        ({"job_config": SimpleNamespace(runtime_env={"a": 1})}, UnsupportedFeatureError, "runtime_env"),
+        ({"job_config": SimpleNamespace(runtime_env={"conda": "x"})}, UnsupportedFeatureError, "runtime_env"),
         ({"logging_config": object()}, TypeError, "logging_config must be a LoggingConfig or None, not object"),
     ],
 )

@@ -160,7 +160,7 @@ def test_stream_of_results_needs_a_generator_function(num_returns: str) -> None:
 @pytest.mark.parametrize(
     ("options", "is_generator"),
     [
-        ({"runtime_env": {"env_vars": {"A": "1"}}}, False),
+        ({"runtime_env": {"pip": ["x"]}}, False),
         ({"placement_group": PlacementGroup()}, False),
         ({"placement_group_bundle_index": 0}, False),
         ({"placement_group_capture_child_tasks": True}, False),

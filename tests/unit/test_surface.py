@@ -34,8 +34,6 @@ NOT_YET = {
     "get_gpu_ids": "resources",
     "runtime_context.RuntimeContext": "the runtime context",
     "runtime_context.get_runtime_context": "the runtime context",
-    "runtime_env.RuntimeEnv": "runtime environments",
-    "runtime_env.RuntimeEnvConfig": "runtime environments",
     "util.scheduling_strategies.PlacementGroupSchedulingStrategy": "placement groups",
     **dict.fromkeys(PLACEMENT_GROUPS, "placement groups"),
 }

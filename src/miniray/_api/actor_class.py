@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from miniray import _miniray_core as core
 from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
 from miniray._api.actor_options import resolve_actor_demands, resolve_concurrency, validate_actor_options
+from miniray._api.environments import number_for, without_empty
 from miniray._api.exported import export
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
@@ -120,7 +121,7 @@ class ActorClass:
             ValueError: An unknown option or a bad value.
             TypeError: A value of a wrong type.
         """
-        merged = {**self._options, **actor_options}
+        merged = {**self._options, **without_empty(actor_options)}
         validate_actor_options(merged, given_in_options=actor_options)
         return _ClassWithOptions(ActorClass(self.__ray_actor_class__, merged))
 
@@ -165,7 +166,7 @@ class ActorClass:
     def _prepare(self, caller: core.Caller) -> None:
         """Export the class to the running session and configure its caller."""
         place, hold = resolve_actor_demands(self._options)
-        shape, can_run = core._find_shape(place.units())
+        shape, can_run = core._find_shape(place.units(), number_for(self._options.get("runtime_env")))
         if not can_run:
             warn_once(
                 f"impossible:{sorted(place.units().items())}",

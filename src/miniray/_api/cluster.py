@@ -5,21 +5,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import socket
 from typing import Any
 
 from miniray import _miniray_core as core
 from miniray._api.option_table import RESOURCE_UNIT
+from miniray._runtime.ids import node_id
 from miniray.exceptions import RaySystemError
 
 _ADDRESS = "127.0.0.1"
-
-
-def node_id() -> str:
-    """Return the id of this machine in this session: 56 hex digits."""
-    return hashlib.blake2b(f"node\0{core._session_name()}".encode(), digest_size=28).hexdigest()
 
 
 def _require() -> None:
@@ -90,8 +84,3 @@ def nodes() -> list[dict[str, Any]]:
             "Labels": {"ray.io/node-id": own_id},
         }
     ]
-
-
-def worker_id() -> str:
-    """Return the id of this process in this session: 56 hex digits."""
-    return hashlib.blake2b(f"worker\0{core._session_name()}\0{os.getpid()}".encode(), digest_size=28).hexdigest()

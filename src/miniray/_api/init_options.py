@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from miniray._api.environments import describe_job
 from miniray._api.logging_config import LoggingConfig, resolve_logging_config
 from miniray._api.settings import (
     MemorySettings,
@@ -29,6 +30,7 @@ from miniray._api.settings import (
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 from miniray._runtime import machine, spill_file
+from miniray._runtime.environment import Description
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,6 +156,7 @@ class InitOptions:
         memory: How the memory monitor acts.
         stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
         logging_config: How driver and workers log; None: as they do.
+        environment: What tasks and actors find around them.
     """
 
     num_cpus: int
@@ -186,6 +189,7 @@ class InitOptions:
     memory: MemorySettings = field(default_factory=MemorySettings)
     stop_limit_s: float = 30.0
     logging_config: LoggingConfig | None = None
+    environment: Description = field(default_factory=Description)
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -215,8 +219,6 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
     backend = resolve_backend(address, kwargs)
     num_cpus = _merge_num_workers(kwargs)
     job_config = given["job_config"]
-    if given["runtime_env"] or getattr(job_config, "runtime_env", None):
-        raise_later("init(runtime_env=...)")
     if given["enable_resource_isolation"]:
         warn_once(
             "enable_resource_isolation",
@@ -264,6 +266,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         memory=memory_settings(given["_system_config"]),
         stop_limit_s=stop_limit_s(given["_system_config"]),
         logging_config=resolve_logging_config(given["logging_config"]),
+        environment=describe_job(given["runtime_env"] or getattr(job_config, "runtime_env", None)),
     )
 
 

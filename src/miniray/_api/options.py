@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from miniray._api.environments import check_option, without_empty
 from miniray._api.option_table import RESOURCE_UNIT, STRATEGY_TYPE_NAMES, TASK_OPTIONS
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
@@ -127,7 +128,7 @@ def merge_task_options(base: Mapping[str, Any], override: Mapping[str, Any]) -> 
                 "_num_objects_per_yield cannot be overridden per task call. Use "
                 "@ray.remote(_num_objects_per_yield=...) instead."
             )
-    return {**base, **override}
+    return {**base, **without_empty(override)}
 
 
 def resolve_demand(options: Mapping[str, Any]) -> TaskDemand:
@@ -228,8 +229,7 @@ def check_generator(num_returns: object, is_generator_callable: bool | None) -> 
 
 def refuse_unsupported_places(options: Mapping[str, Any]) -> None:
     """Refuse, by name, what later releases bring for tasks and actors alike."""
-    if options.get("runtime_env"):
-        raise_later("the option runtime_env")
+    check_option(options.get("runtime_env"))
     strategy = options.get("scheduling_strategy")
     if type(strategy).__name__ in STRATEGY_TYPE_NAMES:
         raise_later(f"scheduling_strategy={type(strategy).__name__}(...)")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._api.actor_class import ActorClass, make_actor_class
+from miniray._api.environments import number_for
 from miniray._api.exported import export
 from miniray._api.object_ref_generator import DYNAMIC, configure_stream, count_results, resolve_num_returns
 from miniray._api.options import (
@@ -117,7 +118,7 @@ class RemoteFunction:
         options = self._options
         demand = resolve_demand(options)
         units = demand.units()
-        shape, can_run = core._find_shape(units)
+        shape, can_run = core._find_shape(units, number_for(options.get("runtime_env")))
         name = options.get("name") or self._function.__name__
         if not can_run:
             warn_once(

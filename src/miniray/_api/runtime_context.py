@@ -6,28 +6,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._api import cluster
+from miniray._api import environments
 from miniray._api.actor_handle import ActorHandle
 from miniray._api.option_table import RESOURCE_UNIT
 from miniray._api.unsupported import raise_later
-from miniray._runtime import actor_host, namespace
-from miniray._runtime.concurrency import current_call
+from miniray._runtime import actor_host, ids, namespace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_JOB_ID = "01000000"
-_RUNNING = tuple[int, "str | None", "dict[str, int]", bool]
-
-
-def _running() -> _RUNNING | None:
-    return core._running_task(current_call.get(None))
+    from miniray._api.runtime_env import RuntimeEnv
 
 
 class RuntimeContext:
@@ -49,15 +43,15 @@ class RuntimeContext:
 
     def get_job_id(self) -> str:
         """Return the id of the program, the same for all."""
-        return _JOB_ID
+        return ids.JOB_ID
 
     def get_node_id(self) -> str:
         """Return the id of this machine in this session."""
-        return cluster.node_id()
+        return ids.node_id()
 
     def get_worker_id(self) -> str:
         """Return the id of this process in this session."""
-        return cluster.worker_id()
+        return ids.worker_id()
 
     def get_session_name(self) -> str:
         """Return the name of the session."""
@@ -69,27 +63,22 @@ class RuntimeContext:
 
     def get_task_id(self) -> str | None:
         """Return the id of the task or call that runs; None in the driver."""
-        running = _running()
-        if running is None:
-            return None
-        session = hashlib.blake2b(core._session_name().encode(), digest_size=16).hexdigest()
-        return f"{running[0]:016x}{session}"
+        return ids.task_id()
 
     def get_task_name(self) -> str | None:
         """Return the name of the task that runs, of its function or given by ``options``; None in the driver."""
-        running = _running()
+        running = ids.running()
         return None if running is None else running[1]
 
     def get_task_function_name(self) -> str | None:
         """Refuse: the name of the function apart from that of the task is later work."""
-        if _running() is None:
+        if ids.running() is None:
             return None
         raise_later("get_runtime_context().get_task_function_name()")
 
     def get_actor_id(self) -> str | None:
         """Return the id of the actor of this process, that of its handles; None without one."""
-        own = core._own_actor()
-        return None if own is None else own.hex()
+        return ids.actor_id()
 
     def get_actor_name(self) -> str | None:
         """Return the name of the actor of this process, empty for one without; None where there is no actor."""
@@ -132,7 +121,7 @@ class RuntimeContext:
         Raises:
             AssertionError: In the driver, as in Ray.
         """
-        running = _running()
+        running = ids.running()
         if running is None:
             raise AssertionError("This method is only available when the process is a worker.")
         return {name: units / RESOURCE_UNIT for name, units in running[2].items() if units}
@@ -143,7 +132,7 @@ class RuntimeContext:
         Raises:
             RuntimeError: In the driver, and in async actors, whose calls get CancelledError.
         """
-        running = _running()
+        running = ids.running()
         if running is None:
             raise RuntimeError("This method is only available when the process is a worker.")
         if actor_host.is_async():
@@ -168,17 +157,17 @@ class RuntimeContext:
         return False
 
     def get_runtime_env_string(self) -> str:
-        """Return the runtime environment as JSON: none."""
-        return "{}"
+        """Return the runtime environment of this process as JSON."""
+        return json.dumps(environments.current(), sort_keys=True)
 
     @property
-    def runtime_env(self) -> dict[str, Any]:
-        """The runtime environment: none."""
-        return {}
+    def runtime_env(self) -> RuntimeEnv:
+        """The runtime environment of this process, which what it starts inherits."""
+        return environments.current()
 
     def get_node_labels(self) -> dict[str, str]:
         """Return the labels of this machine."""
-        return {"ray.io/node-id": cluster.node_id()}
+        return {"ray.io/node-id": ids.node_id()}
 
     @property
     def gcs_address(self) -> str:
@@ -214,7 +203,7 @@ class RuntimeContext:
         Raises:
             AssertionError: In the driver, as in Ray.
         """
-        if _running() is None:
+        if ids.running() is None:
             raise AssertionError("This method is only available when the process is a worker.")
         return self.get_actor_id()
 

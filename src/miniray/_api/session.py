@@ -143,6 +143,8 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 stop_limit_s=options.stop_limit_s,
                 memory_retries=options.memory.retries,
                 logging=_log_settings(options.logging_config),
+                environment=options.environment,
+                files_parent=options.temp_folder,
             )
         )
         _install_sigterm_handler()

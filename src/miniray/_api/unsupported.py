@@ -142,7 +142,6 @@ UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
         "job_config": "job settings",
         "job_submission": "clusters of several machines",
         "runtime_context": "the runtime context",
-        "runtime_env": "runtime environments",
         "rllib": "Ray RLlib",
         "serve": "Ray Serve",
         "train": "Ray Train",

@@ -51,7 +51,7 @@ class Deputy:
         core._workers_needed()  # whose doorbell a dead supervisor may have heard: from now on calls ring again
         core._fail_stranded(pid, status, core._note_death(reason), bool(self._workers))
         self.listen(True)
-        if not self._workers and core._workers_needed()[0]:  # of a call that came meanwhile, and did not ring
+        if not self._workers and _is_worker_needed():  # of a call that came meanwhile, and did not ring
             os.eventfd_write(self._doorbell_fd, 1)
 
     def listen(self, listens: bool) -> None:
@@ -68,7 +68,7 @@ class Deputy:
         if fd == self._doorbell_fd and self._listens:
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, 8)
-            return core._workers_needed()[0] > 0
+            return _is_worker_needed()
         pid = self._workers.pop(fd, None)
         if pid is not None:
             self._poll.unregister(fd)
@@ -83,3 +83,7 @@ class Deputy:
             self._poll.unregister(fd)
             os.close(fd)
         self._workers.clear()
+
+
+def _is_worker_needed() -> bool:
+    return any(needed for _, needed, _, _ in core._workers_needed())

@@ -25,6 +25,7 @@ from miniray.exceptions import (
     RayError,
     RaySystemError,
     RayTaskError,
+    RuntimeEnvSetupError,
     TaskCancelledError,
     WorkerCrashedError,
 )
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _NO_WORKER = 1  # scheduler.hpp DeathCause
 _CANCELLED = 4
+_NO_ENVIRONMENT = 5
+_ENVIRONMENT_FAILED = 7  # actor_entry.hpp ActorEnd
 _UNAVAILABLE = 5  # actor_entry.hpp ActorEnd
 _ACTOR_ENDS = {
     1: "The actor is dead because it was killed by `ray.kill`.",
@@ -84,6 +87,8 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
         cause: scheduler.hpp DeathCause.
         note: What who ended it, or saw it end, has to say.
     """
+    if cause == _NO_ENVIRONMENT:
+        return RuntimeEnvSetupError(note or "Newer messages took the place of the details.")
     if cause == _CANCELLED:
         return TaskCancelledError(error_message=f"The task '{name}' was cancelled.")
     tail, report = output.tail_of(pid)
@@ -112,9 +117,7 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
     )
 
 
-def actor_error(
-    actor_id: str, end: int, pid: int, status: int, note: str, error: RayError | None
-) -> ActorDiedError | ActorUnavailableError:
+def actor_error(actor_id: str, end: int, pid: int, status: int, note: str, error: RayError | None) -> RayError:
     """Return the error of a call that an actor will not answer.
 
     Args:
@@ -125,6 +128,9 @@ def actor_error(
         note: Of the supervisor, about the end.
         error: What ``__init__`` raised, or None.
     """
+    if end == _ENVIRONMENT_FAILED:
+        text = "Could not create the actor because its associated runtime env failed to be created."
+        return RuntimeEnvSetupError(f"{text}\n{note}".rstrip())
     if end == _UNAVAILABLE:
         return ActorUnavailableError("its process died and it is being started again", bytes.fromhex(actor_id))
     if error is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 import os
 import selectors
 import threading
@@ -103,6 +104,17 @@ class _Group:
         error = None  # its traceback keeps this frame
 
 
+def _warn_of_blocking() -> None:
+    """Say once that an event loop waits in ``get``; other threads of an async actor may."""
+    if asyncio._get_running_loop() is None:
+        return
+    core._set_blocking_hook(None)
+    logging.getLogger("miniray").warning(
+        "Using blocking ray.get inside async actor. This blocks the event loop. Please use `await` on object ref with "
+        "asyncio.gather if you want to yield execution to the event loop instead."
+    )
+
+
 class LoopHost(Host):
     """Runs calls as coroutines, those of the default group in the main thread."""
 
@@ -186,6 +198,8 @@ class LoopHost(Host):
         bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.loop.add_reader(bell, os.eventfd_read, bell)
         threading.Thread(target=core._ring_when_called, args=(bell,), name="miniray-bell", daemon=True).start()
+        if os.environ.get("RAY_WARN_BLOCKING_GET_INSIDE_ASYNC", "1").lower() in ("1", "true"):
+            core._set_blocking_hook(_warn_of_blocking)
         self.serving = True
         self.loop.run_forever()
         self.serving = False

@@ -175,7 +175,8 @@ class Monitor:
     def _run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while True:
-            for fd, _ in self._poll.poll():
+            wait_s = output.print_due()
+            for fd, _ in self._poll.poll(-1 if wait_s is None else wait_s):
                 if fd == self._stop_read:
                     self._drain()
                     return
@@ -292,6 +293,7 @@ class Monitor:
     def _drain(self) -> None:
         for source in list(self._sources.values()):
             source.read()
+        output.print_counted()
 
     def _wait_for_supervisor(self) -> None:
         """Wait for the end of a supervisor that was told to, and of its workers."""

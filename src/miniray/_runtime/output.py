@@ -11,6 +11,8 @@
 #             O4 output never stops a task for longer than _PATIENCE_MS: what nobody reads, or has no way out, is
 #                dropped and counted. (C code that writes by itself waits, as it would anywhere.)
 #             O5 nobody holds _lock while it prints: the program's own output may be stuck.
+#             O6 the same line of several workers is printed once, with a number behind it (log_dedup.py); the prefix
+#                and that number have a colour where the stream is a terminal.
 """Forwarding of worker output."""
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 from miniray import _miniray_core as core
+from miniray._runtime.log_dedup import DedupSettings, LogDeduplicator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Buffer
+
+    from miniray._runtime.log_dedup import Line
 
 _MARKER = b"\x01miniray:"
 _TAIL_LINES = 20
@@ -40,6 +45,8 @@ _KEPT_TAILS = 2000
 _MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 _PATIENCE_MS = 1000
+_CYAN, _GREEN, _PLAIN = "\x1b[36m", "\x1b[32m", "\x1b[0m"
+_MANY_COLOURS = ("\x1b[35m", _CYAN, _GREEN, "\x1b[90m", "\x1b[94m", "\x1b[92m", "\x1b[95m")
 
 
 class _Tail:
@@ -61,6 +68,7 @@ class _Tail:
 _tails: dict[int, _Tail] = {}
 _take_in: Callable[[], None] | None = None  # reads the supervisor's socket
 _sources: dict[int, OutputSource] = {}  # by file descriptor, in the driver
+_dedups: dict[str, LogDeduplicator] = {}  # by the stream of sys
 _unprinted: collections.deque[tuple[str, str]] = collections.deque()  # stream of sys, text
 _lock = threading.Lock()
 _print_lock = threading.Lock()
@@ -191,25 +199,31 @@ class OutputSource:
         return False
 
     def _lines(self, lines: list[bytes]) -> None:
-        printed = []
+        printed: list[str] = []
         for line in lines:
             # A marker may follow text of C code that ended without a newline.
             text, marker, name = line.partition(_MARKER)
             if marker:
                 if text:
-                    printed.append(self._prefix() + text.decode("utf-8", "replace"))
+                    printed.append(text.decode("utf-8", "replace"))
+                if printed and self._forward:
+                    self._print(printed)
+                printed = []
                 self._name = name.decode("utf-8", "replace")
                 continue
             decoded = line.decode("utf-8", "replace")
             _tails[self.pid].add(decoded, self._target)
-            printed.append(self._prefix() + decoded)
+            printed.append(decoded)
         if printed and self._forward:
-            _unprinted.append((self._target, "\n".join(printed) + "\n"))
+            self._print(printed)
 
-    def _prefix(self) -> str:
+    def _print(self, lines: list[str]) -> None:
         if not self._is_worker:
-            return ""
-        return f"({self._name} pid={self.pid}) " if self._name else f"(pid={self.pid}) "
+            _unprinted.append((self._target, "\n".join(lines) + "\n"))
+            return
+        prefix = f"({self._name} pid={self.pid})" if self._name else f"(pid={self.pid})"
+        dedup = _dedups.setdefault(self._target, LogDeduplicator(DedupSettings()))
+        _queue_lines(self._target, [told for line in lines for told in dedup.add(self.pid, prefix, line)])
 
 
 def _print_waiting() -> None:
@@ -231,6 +245,57 @@ def _print(stream: TextIO | None, text: str) -> None:
         stream.flush()
     except (OSError, ValueError):  # the program closed its stream: its output has nowhere to go
         return
+
+
+def _queue_lines(target: str, lines: list[Line]) -> None:
+    """Queue deduplicated lines for printing."""
+    if not lines:
+        return
+    prefix_start, note_start, end = _colours(getattr(sys, target))
+    text = "".join(
+        f"{prefix_start(prefix)}{prefix}{end} {line}{note_start + note + end if note else ''}\n"
+        for prefix, line, note in lines
+    )
+    _unprinted.append((target, text))
+
+
+def _colours(stream: TextIO | None) -> tuple[Callable[[str], str], str, str]:
+    """Return the codes before a prefix and before a number of repetitions, and after both; empty without a terminal."""
+    wanted = os.environ.get("RAY_COLOR_PREFIX")
+    try:
+        is_terminal = stream is not None and stream.isatty()
+    except ValueError:  # closed
+        is_terminal = False
+    if not is_terminal or wanted == "0":
+        return (lambda prefix: ""), "", ""
+    if wanted == "1":
+        return (lambda prefix: _MANY_COLOURS[hash(prefix) % len(_MANY_COLOURS)]), _GREEN, _PLAIN
+    return (lambda prefix: _CYAN), _GREEN, _PLAIN
+
+
+def set_up_dedup(settings: DedupSettings) -> None:
+    """Say how lines are deduplicated from now on."""
+    with _lock:
+        for target in ("stdout", "stderr"):
+            _dedups[target] = LogDeduplicator(settings)
+
+
+def print_due() -> float | None:
+    """Print repeated lines that were counted long enough; return the seconds until the next are, None for never."""
+    with _lock:
+        for target, dedup in _dedups.items():
+            _queue_lines(target, dedup.take_due())
+        waits = [wait_s for dedup in _dedups.values() if (wait_s := dedup.wait_s()) is not None]
+    _print_waiting()
+    return min(waits, default=None)
+
+
+def print_counted() -> None:
+    """Print all repeated lines that were counted, at the end of the session."""
+    with _lock:
+        for target, dedup in _dedups.items():
+            _queue_lines(target, dedup.flush())
+    _print_waiting()
 
 
 def set_take_in(take_in: Callable[[], None] | None) -> None:
@@ -271,4 +336,5 @@ def forget_in_child() -> None:
     _lock, _print_lock, _take_in = threading.Lock(), threading.Lock(), None
     _sources.clear()
     _tails.clear()
+    _dedups.clear()
     _unprinted.clear()

@@ -15,12 +15,14 @@ import logging
 import os
 import secrets
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from miniray import _miniray_core as core
-from miniray._runtime import limits, namespace, output, structured_log
+from miniray._runtime import environment, limits, namespace, output, packages, structured_log
+from miniray._runtime.environment import Description
 from miniray._runtime.fault_points import fault_point
+from miniray._runtime.log_dedup import DedupSettings
 from miniray._runtime.monitor import Monitor
 from miniray._runtime.spill_file import open_spill_file
 
@@ -59,6 +61,8 @@ class SessionConfig:
         memory_retries: How often a task that was ended for memory is tried again; None: without a limit.
         stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
         logging: How driver and workers log; None: as they do.
+        environment: What tasks find around them unless they say otherwise.
+        files_parent: Folder for temporary files; None: the system's.
     """
 
     pool_size: int
@@ -79,6 +83,8 @@ class SessionConfig:
     stop_limit_s: float = 30.0
     memory_retries: int | None = None
     logging: LogSettings | None = None
+    environment: Description = field(default_factory=Description)
+    files_parent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,10 @@ class Runtime:
         self.config = config
         limits.check(config.pool_size)
         remove_stale_sessions()
+        packages.remove_stale_folders()
         self.name = secrets.token_hex(6)
+        output.set_up_dedup(DedupSettings.of_environment())
+        self._folder = packages.session_folder(self.name, config.files_parent)
         processes = config.worker_capacity + 16
         store = config.store
         spill_fd = _open_spill_file(config)
@@ -135,11 +144,12 @@ class Runtime:
                 core._session_spill_file(spill_fd)  # which closes it
             namespace.enter(config.namespace)
             if config.logging is not None:
-                structured_log.apply(config.logging, self.name)
+                structured_log.apply(config.logging)
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
             core._set_stop_limit(round(config.stop_limit_s * 1000))
             core._set_doorbell(self._doorbell_fd)
+            environment.start(config.environment)
 
         try:
             fault_point("session.doorbell")
@@ -154,6 +164,8 @@ class Runtime:
                         "pool_size": config.pool_size,
                         "worker_capacity": config.worker_capacity,
                         "namespace": config.namespace,
+                        "environment": int(config.environment != Description()),  # the first of the session
+                        "folder": self._folder,
                         "logging": None if config.logging is None else asdict(config.logging),
                         "path": _search_path(),
                         "program": sys.argv[0] if sys.argv else "",
@@ -197,6 +209,7 @@ class Runtime:
         fault_point("session.stopping")
         with contextlib.ExitStack() as last:  # whatever one of these raises, the others are done
             last.callback(output.forget_all)
+            last.callback(packages.remove_folder, self._folder)
             last.callback(os.close, self._doorbell_fd)
             last.callback(core._session_unlink, self.name)
             last.callback(lambda: fault_point("session.closed"))

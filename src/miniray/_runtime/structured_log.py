@@ -1,21 +1,20 @@
 # _runtime/structured_log.py - log records with the ids of where they were made, as text or JSON.
 #
 # Invariants  L1 a process has one such handler at most, on the root logger and "miniray"; another init() replaces it.
-#             L2 records carry ids of their own process: context() looks them up when a record is made.
+#             L2 records carry ids of their own process: _context() looks them up when a record is made.
 # Source      Ray 2.60.0, python/ray/_common/filters.py, formatters.py, for keys and format.
 """Logging of driver and workers, as ``init(logging_config=...)`` asks for it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._runtime import actor_host, ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +26,6 @@ STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "
 """Attributes that every record of the logging module has."""
 
 _FORMAT = "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
-_JOB_ID = "01000000"  # a session runs one job
 _TIME_KEY = "timestamp_ns"
 
 
@@ -72,22 +70,28 @@ class _Formatter(logging.Formatter):
         return json.dumps({**every, **extra}, default=str)
 
 
-def apply(settings: LogSettings, session: str) -> None:
-    """Send the log of this process to standard error in that form.
+def _context() -> dict[str, Any]:
+    """Return the ids of where a record is made; none outside a session."""
+    if not core._is_attached():
+        return {}
+    found = {"job_id": ids.JOB_ID, "worker_id": ids.worker_id(), "node_id": ids.node_id()}
+    running = ids.running()
+    if running is None:
+        return {**found, "actor_id": ids.actor_id()}
+    made_by = actor_host.own_actor()
+    return {
+        **found,
+        "actor_id": ids.actor_id(),
+        "task_id": ids.task_id(),
+        "task_name": running[1],
+        "actor_name": None if made_by is None else made_by.name,
+    }
 
-    Args:
-        settings: How.
-        session: Name of the session.
-    """
-    worker_id = hashlib.blake2b(f"{session} {os.getpid()}".encode(), digest_size=28).hexdigest()
-    ids = {"job_id": _JOB_ID, "worker_id": worker_id, "node_id": session}
 
-    def context() -> dict[str, Any]:
-        actor = core._own_actor()
-        return {**ids, "actor_id": actor.hex() if actor is not None else None, "task_name": core._current_task_name()}
-
+def apply(settings: LogSettings) -> None:
+    """Send the log of this process to standard error in that form."""
     handler = _Handler()
-    handler.setFormatter(_Formatter(settings, context))
+    handler.setFormatter(_Formatter(settings, _context))
     handler.setLevel(settings.level)
     for logger in (logging.getLogger(), logging.getLogger("miniray")):
         for other in [each for each in logger.handlers if isinstance(each, _Handler)]:

@@ -33,7 +33,9 @@ from miniray._runtime import huge_pages, limits, worker_main
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
+from miniray._runtime.packages import remove_folder
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
+from miniray._runtime.worker_pools import WorkerPools
 from miniray.exceptions import SegmentCorruptedError
 
 _KIND_WORKER = 3  # process_table.hpp ProcessKind
@@ -42,9 +44,7 @@ _TRIM_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _STUCK_SECONDS = 5.0
 _QUICK_DEATHS = 3  # workers that end before they took a row, in a row, until no more are started unasked
-_IDLE_DEATHS = (
-    20  # the same for workers that end before they took one of the tasks that wait, while no task is finished
-)
+_IDLE_DEATHS = 20  # the same for workers that took none of the tasks that wait, while no task is finished
 
 
 class Supervisor:
@@ -67,6 +67,7 @@ class Supervisor:
         self._idle_deaths = (0, 0)  # in a row, and tasks finished until then
         self._last_quick = 0  # order of the last worker that ended while starting
         self._kernel_kills = KernelKills()
+        self._pools = WorkerPools(config["environment"], config["pool_size"])
         self._memory = MemoryMonitor(config["memory"], self._pidfd_of)
         self._retry_at: float | None = None  # when to try again to start a worker that the system refused
         self._refusal_told = False
@@ -173,11 +174,11 @@ class Supervisor:
         if life_number >= 0 and life_fd < 0:  # it lost its pipe while there was no supervisor
             self._lose(worker)
 
-    def _watch(self, pid: int, life_fd: int, is_child: bool) -> Worker:
+    def _watch(self, pid: int, life_fd: int, is_child: bool, environment: int = 0) -> Worker:
         self._started += 1
         try:
             fault_point("supervisor.pidfd")
-            worker = Worker(pid, os.pidfd_open(pid), life_fd, is_child, self._started)
+            worker = Worker(pid, os.pidfd_open(pid), life_fd, is_child, self._started, environment)
         except OSError:
             if life_fd >= 0:
                 os.close(life_fd)
@@ -227,6 +228,9 @@ class Supervisor:
 
     def _count_death(self, worker: Worker, status: int, found: int) -> None:
         """See whether workers end one after the other without doing anything; ``found``: see ``_recover``."""
+        if found == _NO_ROW and worker.environment:
+            self._pools.setup_ended(worker, status)
+            return
         if found == _NO_ROW and not worker.is_child:  # it had a row when it was adopted, so it left in good order
             return
         if found == _NO_ROW and status != 0:
@@ -267,20 +271,24 @@ class Supervisor:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def _start_missing(self) -> None:
-        needed, registered, hosts = core._workers_needed()
-        pool = len(self._workers) - hosts  # an actor's process belongs to it alone
-        starting = pool - registered
-        missing = max(needed - starting, self._config["pool_size"] - pool)
+        pools = self._pools.look(self._workers.values())
         room = self._config["worker_capacity"] - len(self._workers)
+        limit = room
         if self._quick_deaths >= _QUICK_DEATHS:  # V4
-            tried = any(worker.order > self._last_quick for worker in self._workers.values())
             if self._began_since(self._last_quick):
                 self._quick_deaths, self._idle_deaths = 0, (0, 0)
             else:
-                missing = min(missing, 1) if needed and not tried else 0
-        self._refused = ""
-        self._start_workers(min(missing, room))
-        if needed > 0 and starting <= 0 and (room <= 0 or self._refused):
+                limit = int(all(worker.order <= self._last_quick for worker in self._workers.values()))
+                pools = [pool for pool in pools if pool.needed]
+        self._refused, is_short = "", False
+        for pool in pools:
+            count = min(pool.missing, limit)
+            self._start_workers(count, pool.environment)
+            limit -= count
+            if pool.needed > 0 and pool.starting <= 0 and (room <= 0 or self._refused):
+                # Idle ones of other environments leave, whose ends lead back to here.
+                is_short |= not core._give_way(pool.environment, pool.needed)
+        if is_short:
             self._see_if_stuck()
 
     def _see_if_stuck(self) -> None:
@@ -300,11 +308,11 @@ class Supervisor:
             )
             core._fail_stranded(0, 0, core._note_death(f"no worker can be started: {reason}"))
 
-    def _start_workers(self, count: int) -> None:
+    def _start_workers(self, count: int, environment: int) -> None:
         """Start workers; what the system refuses is told once and tried again later."""
         for _ in range(count):
             try:
-                self._start_worker()
+                self._start_worker(environment)
             except OSError as error:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
                 self._refused = str(limits.explain(error, "start another worker").strerror)
@@ -316,7 +324,7 @@ class Supervisor:
                     )
                 return
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, environment: int) -> None:
         with contextlib.ExitStack() as opened:
             pipes = []
             for _ in range(3):
@@ -333,10 +341,10 @@ class Supervisor:
                 for fd in (out_read, err_read, life_read, self._driver_fd, *self._by_fd):
                     os.close(fd)
                 self._socket.close()
-                worker_main.main(self._config, supervisor_pid, out_write, err_write, life_write)
+                worker_main.main(self._config, supervisor_pid, out_write, err_write, life_write, environment)
             fault_point("supervisor.forked")
             try:
-                self._watch(pid, os.dup(life_read), is_child=True)
+                self._watch(pid, os.dup(life_read), is_child=True, environment=environment)
             except OSError:
                 os.kill(pid, signal.SIGKILL)
                 core._recover(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -357,6 +365,7 @@ class Supervisor:
                     os.waitpid(worker.pid, 0)
         fault_point("supervisor.unlinking")
         core._session_unlink(self._config["name"])
+        remove_folder(self._config["folder"])
 
 
 def _tell(text: str) -> None:

@@ -50,6 +50,7 @@ class Worker:
         life_fd: Read end of its pipe; -1 when it is closed, or was never known.
         is_child: Whether this process can reap it.
         order: Counts the workers of this supervisor.
+        environment: That it is started for; of one that is no child the shared table tells.
         reason: Why it was killed, if it was.
     """
 
@@ -58,6 +59,7 @@ class Worker:
     life_fd: int
     is_child: bool
     order: int
+    environment: int = 0
     reason: str | None = None
 
     def kill(self) -> None:

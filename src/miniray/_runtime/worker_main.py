@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import os
 import pickle
@@ -13,9 +14,18 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import actor_host, generators, namespace, output, structured_log, unread_errors
+from miniray._runtime import (
+    actor_host,
+    environment,
+    generators,
+    namespace,
+    output,
+    structured_log,
+    unread_errors,
+)
 from miniray._runtime.error_capture import make_task_error
 from miniray._runtime.fault_points import enter_role, fault_point
+from miniray._runtime.worker_pools import SETUP_FAILED
 from miniray._task_error import safe_text
 from miniray.exceptions import SegmentCorruptedError, TaskCancelledError
 
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
     from miniray.exceptions import RayError
 
 _threads_given = "OMP_NUM_THREADS" in os.environ
+_NOTE_CHARACTERS = 1900  # death_notes.hpp kNoteBytes
 
 
 def load_function(payload: bytes) -> tuple[Callable[..., Any], object, int, str]:
@@ -56,7 +67,7 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
 
 def _before_task(threads: str) -> None:
     """Tell numeric libraries how many threads a task may use, unless the user has."""
-    if not _threads_given:
+    if not _threads_given and not environment.sets_threads():
         os.environ["OMP_NUM_THREADS"] = threads
 
 
@@ -71,7 +82,23 @@ def _after_call() -> None:
     actor_host.leave_if_wanted()
 
 
-def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> int:
+def _enter_environment(number: int, folder: str) -> bool:
+    """Make this process one of an environment; when it cannot be, tell those who wait for it, and return False."""
+    try:
+        environment.enter(number, folder)
+    except BaseException as error:
+        text = "".join(traceback.format_exception(error)).strip()
+        kept = text if len(text) <= _NOTE_CHARACTERS else f"...{text[-_NOTE_CHARACTERS:]}"
+        with contextlib.suppress(SegmentCorruptedError):
+            core._fail_environment(number, os.getpid(), core._note_death(kept))
+            core._session_close()
+        return False
+    return True
+
+
+def run(
+    config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int, environment_number: int
+) -> int:
     """Run tasks until told to leave; return the exit code.
 
     Args:
@@ -80,6 +107,7 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
         stdout_fd: Pipe to the driver for standard output.
         stderr_fd: Pipe to the driver for standard error.
         life_fd: Pipe to the supervisor, which closes when this process ends or calls exec; nothing is written.
+        environment_number: What it is started for.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -87,11 +115,12 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
     namespace.enter(config["namespace"])
     fault_point("worker.unwatched")
     if config["logging"] is not None:
-        structured_log.apply(structured_log.LogSettings(**config["logging"]), config["name"])
+        structured_log.apply(structured_log.LogSettings(**config["logging"]))
     core._watch_process(config["driver_pid"], config["name"])
     fault_point("worker.watched")
     core._session_adopt_after_fork()
     fault_point("worker.adopted")
+    core._enter_environment(environment_number)
     core._set_life(life_fd)
     if os.getppid() != supervisor_pid:  # it died: the next one may have looked for workers before there was this row
         core._session_close()
@@ -102,6 +131,8 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
     faulthandler.enable(file=2)
     os.register_at_fork(after_in_child=core._session_forget)
     sys.argv = [config["program"]]
+    if environment_number and not _enter_environment(environment_number, config["folder"]):
+        return SETUP_FAILED
     code = 0
     try:
         core._run_worker(
@@ -129,13 +160,15 @@ def run(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: 
     return code
 
 
-def main(config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int) -> None:
+def main(
+    config: dict[str, Any], supervisor_pid: int, stdout_fd: int, stderr_fd: int, life_fd: int, environment_number: int
+) -> None:
     """Run, then end this process without the clean-up that belongs to the supervisor it was forked from."""
     enter_role("worker")
     fault_point("worker.born")
     code = 1
     try:
-        code = run(config, supervisor_pid, stdout_fd, stderr_fd, life_fd)
+        code = run(config, supervisor_pid, stdout_fd, stderr_fd, life_fd, environment_number)
     except BaseException:  # before the first task: the error of the calls that wait quotes it
         traceback.print_exc()
         _flush_output()

@@ -1,33 +1,27 @@
 # util/queue.py - a queue that tasks and actors share.
 #
-# Invariants  Q1 the items are in one actor, which runs one call at a time: each call sees the queue whole, so a batch
-#                is put or taken as a whole or not at all.
-#             Q2 who waits asks again after pauses that grow to _LONGEST_PAUSE: a call of the actor must not block, it
-#                would block all others. Its pauses are waits for the actor's end, so that a task that waits gives its
-#                CPUs back. With async actors waiting becomes a call of its own.
-#             Q3 an item is sent only when there was room a moment ago, not once for each time that somebody asks.
+# Invariants  Q1 the items are in one async actor, whose calls run in one event loop: what does not wait sees the queue
+#                whole, so a batch is put or taken as a whole or not at all.
+#             Q2 who waits is a call of the actor that waits there: it costs nothing until an item comes, or room. A
+#                task that waits gives its CPUs back.
+#             Q3 who is interrupted while he waits (Ctrl-C) takes his call back, so that it takes no item along.
 """``Queue``: first in, first out, for all processes of the session."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
-import time
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import miniray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from miniray.actor import ActorHandle
 
 __all__ = ["Empty", "Full", "Queue"]
 
-_FIRST_PAUSE = 0.0001
-_LONGEST_PAUSE = 0.005
+_MOST_WAITING = 1_000_000  # calls at once: those that wait for an item must not keep those out that bring one
 
 
 class Empty(queue.Empty):
@@ -49,7 +43,8 @@ class Queue:
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
         """Start the actor; see the class."""
         self.maxsize = maxsize
-        self.actor: Any = miniray.remote(_QueueActor).options(**(actor_options or {})).remote(maxsize)
+        options = {"max_concurrency": _MOST_WAITING, **(actor_options or {})}
+        self.actor: Any = miniray.remote(_QueueActor).options(**options).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()
@@ -82,14 +77,10 @@ class Queue:
             Full: There is no room, or was none in time.
             ValueError: The timeout is negative.
         """
-        actor = self._living()
-        _repeat(
-            actor,
-            lambda: miniray.get(actor.put_nowait.remote(item)),
-            lambda: not miniray.get(actor.full.remote()),
-            Full,
-            _deadline(block, timeout),
-        )
+        try:
+            _result(self._put(item, block, timeout))
+        except Full:
+            raise Full from None
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take the oldest item.
@@ -102,14 +93,22 @@ class Queue:
             Empty: There is no item, or was none in time.
             ValueError: The timeout is negative.
         """
+        try:
+            return _result(self._get(block, timeout))
+        except Empty:
+            raise Empty from None
+
+    def _put(self, item: Any, block: bool, timeout: float | None) -> miniray.ObjectRef[Any]:
+        _check_timeout(block, timeout)
         actor = self._living()
-        return _repeat(
-            actor,
-            lambda: miniray.get(actor.get_nowait.remote()),
-            lambda: not miniray.get(actor.empty.remote()),
-            Empty,
-            _deadline(block, timeout),
-        )
+        put: miniray.ObjectRef[Any] = actor.put.remote(item, timeout) if block else actor.put_nowait.remote(item)
+        return put
+
+    def _get(self, block: bool, timeout: float | None) -> miniray.ObjectRef[Any]:
+        _check_timeout(block, timeout)
+        actor = self._living()
+        got: miniray.ObjectRef[Any] = actor.get.remote(timeout) if block else actor.get_nowait.remote()
+        return got
 
     async def put_async(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Add an item as ``put`` does; other coroutines run meanwhile.
@@ -119,7 +118,10 @@ class Queue:
             block: Whether to wait for room.
             timeout: Seconds to wait at most; None waits for ever.
         """
-        await asyncio.to_thread(self.put, item, block, timeout)
+        try:
+            await _awaited(self._put(item, block, timeout))
+        except Full:
+            raise Full from None
 
     async def get_async(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take the oldest item as ``get`` does; other coroutines run meanwhile.
@@ -128,7 +130,10 @@ class Queue:
             block: Whether to wait for one.
             timeout: Seconds to wait at most; None waits for ever.
         """
-        return await asyncio.to_thread(self.get, block, timeout)
+        try:
+            return await _awaited(self._get(block, timeout))
+        except Empty:
+            raise Empty from None
 
     def put_nowait(self, item: Any) -> None:
         """Add an item, or raise Full.
@@ -195,40 +200,28 @@ class Queue:
         return actor
 
 
-def _deadline(block: bool, timeout: float | None) -> float | None:
-    """Return until when to wait, on the monotonic clock; None for ever."""
-    if not block:
-        return 0.0
-    if timeout is None:
-        return None
-    if timeout < 0:
+def _check_timeout(block: bool, timeout: float | None) -> None:
+    if block and timeout is not None and timeout < 0:
         raise ValueError("'timeout' must be a non-negative number")
-    return time.monotonic() + timeout
 
 
-def _repeat(
-    actor: ActorHandle,
-    act: Callable[[], Any],
-    may_succeed: Callable[[], bool],
-    refused: type[Exception],
-    end: float | None,
-) -> Any:
-    """Act until that is not refused any more, or time is up; wait in between while it would be."""
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return act()
-        except refused:
-            if end is not None and time.monotonic() >= end:
-                raise refused from None
-        while True:
-            left = pause if end is None else min(pause, end - time.monotonic())
-            if left <= 0:
-                break  # the last try
-            miniray.wait([actor._actor_id], timeout=left)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            if may_succeed():
-                break
+def _result(ref: miniray.ObjectRef[Any]) -> Any:
+    """Return the value of a call; takes the call back when the wait is interrupted (Q3)."""
+    try:
+        return miniray.get(ref)
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            miniray.cancel(ref)
+        raise
+
+
+async def _awaited(ref: miniray.ObjectRef[Any]) -> Any:
+    """Do the same for a coroutine."""
+    try:
+        return await ref
+    except asyncio.CancelledError:
+        miniray.cancel(ref)
+        raise
 
 
 class _QueueActor:
@@ -236,35 +229,46 @@ class _QueueActor:
 
     def __init__(self, maxsize: int) -> None:
         self._maxsize = maxsize
-        self._items: deque[Any] = deque()
+        self._items: asyncio.Queue[Any] = asyncio.Queue(maxsize)
 
     def qsize(self) -> int:
-        return len(self._items)
+        return self._items.qsize()
 
     def empty(self) -> bool:
-        return not self._items
+        return self._items.empty()
 
     def full(self) -> bool:
-        return 0 < self._maxsize <= len(self._items)
+        return self._items.full()
+
+    async def put(self, item: Any, timeout: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._items.put(item), timeout)
+        except asyncio.TimeoutError:
+            raise Full from None
+
+    async def get(self, timeout: float | None) -> Any:
+        try:
+            return await asyncio.wait_for(self._items.get(), timeout)
+        except asyncio.TimeoutError:
+            raise Empty from None
 
     def put_nowait(self, item: Any) -> None:
         if self.full():
             raise Full
-        self._items.append(item)
+        self._items.put_nowait(item)
 
     def put_nowait_batch(self, items: list[Any]) -> None:
-        if 0 < self._maxsize < len(self._items) + len(items):
-            raise Full(
-                f"Cannot add {len(items)} items to queue of size {len(self._items)} and maxsize {self._maxsize}."
-            )
-        self._items.extend(items)
+        if 0 < self._maxsize < self.qsize() + len(items):
+            raise Full(f"Cannot add {len(items)} items to queue of size {self.qsize()} and maxsize {self._maxsize}.")
+        for item in items:
+            self._items.put_nowait(item)
 
     def get_nowait(self) -> Any:
-        if not self._items:
+        if self.empty():
             raise Empty
-        return self._items.popleft()
+        return self._items.get_nowait()
 
     def get_nowait_batch(self, num_items: int) -> list[Any]:
-        if num_items > len(self._items):
-            raise Empty(f"Cannot get {num_items} items from queue of size {len(self._items)}.")
-        return [self._items.popleft() for _ in range(num_items)]
+        if num_items > self.qsize():
+            raise Empty(f"Cannot get {num_items} items from queue of size {self.qsize()}.")
+        return [self._items.get_nowait() for _ in range(num_items)]

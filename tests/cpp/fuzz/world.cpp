@@ -85,12 +85,16 @@ void World::make_function() {
   std::memcpy(payload + 8, "task", 4);
   seal(driver_, slot);
   function_ = slot;
+  const Index described = begin_object(driver_, 8);
+  seal(driver_, described);
   Transaction transaction(driver_.lock);
   scheduler::Resource& resource = driver_.scheduler.resource(scheduler::kCpu);
   transaction.set(resource.total, 2 * scheduler::kResourceUnit);
   transaction.set(resource.available, 2 * scheduler::kResourceUnit);
   const scheduler::Demand demand{scheduler::kCpu, 0, scheduler::kResourceUnit};
   shape_ = driver_.scheduler.find_shape(transaction, &demand, 1);
+  const std::uint32_t environment = driver_.scheduler.find_environment(transaction, described);
+  other_shape_ = driver_.scheduler.find_shape(transaction, &demand, 1, environment);
 }
 
 void World::build() {
@@ -130,6 +134,7 @@ void World::die(bool in_a_section) {
     Transaction transaction(domain.lock);
     if (!keys_.empty() && dice_.one_in(2))
       (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), any_key().slot);
+    if (dice_.one_in(4)) domain.own_entry().environment.store_ordered(1);
     if (dice_.one_in(2)) domain.scheduler.add_worker(transaction, domain.self(), wakes);
     transaction.close();
     if (dice_.one_in(2)) (void)begin_object(domain, 10 + dice_.below(3000));

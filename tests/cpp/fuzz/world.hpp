@@ -118,6 +118,7 @@ class World {
   std::vector<ProcessId> dead_;
   Index function_ = kNone;
   Index shape_ = kNone;
+  Index other_shape_ = kNone;  // of environment 1
 };
 
 }  // namespace fuzz

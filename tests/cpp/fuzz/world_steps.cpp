@@ -1,5 +1,6 @@
 // world_steps.cpp - the operations that concern tasks, waits and processes; which of all comes next; and the end.
 #include <cstring>
+#include <memory>
 
 #include "recovery/dead_process.hpp"
 #include "runtime/observation.hpp"
@@ -30,7 +31,7 @@ Index World::fill_row(Transaction& transaction, std::uint32_t result_count) {
   Transaction::init(entry.arguments, kNone);
   Transaction::init(entry.first_result, kNone);
   Transaction::init(entry.result_count, result_count);
-  Transaction::init(entry.shape, shape_);
+  Transaction::init(entry.shape, dice_.one_in(4) ? other_shape_ : shape_);
   Transaction::init(entry.retries_left, dice_.below(2));
   Transaction::init(entry.attempt, 0);
   Transaction::init(entry.worker, 0);
@@ -244,9 +245,18 @@ void World::supervise() {
   char text[scheduler::kNoteBytes];
   Wakes wakes;
   Transaction transaction(domain.lock);
-  switch (dice_.below(4)) {
-    case 0:
-      (void)domain.scheduler.workers_needed();
+  switch (dice_.below(6)) {
+    case 0: {
+      const auto pools = std::make_unique<scheduler::Scheduler::Pool[]>(scheduler::kEnvironmentCapacity);
+      domain.scheduler.describe_pools(pools.get());
+      break;
+    }
+    case 4:
+      (void)domain.scheduler.fail_environment_task(transaction, 1, end, ~0ULL, wakes);
+      break;
+    case 5:
+      domain.scheduler.tell_others(1, wakes);
+      (void)domain.scheduler.give_way(transaction, 1, 1, wakes);
       break;
     case 1:
       (void)domain.scheduler.fail_stranded_task(transaction, end, ~0ULL, wakes);

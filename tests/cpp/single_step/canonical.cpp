@@ -82,6 +82,11 @@ void add_resources(Writer& writer, const scheduler::ResourcesHeader& header) {
   }
   writer.cell("shape count", 0, header.shape_count);
   writer.cell("queued count", 0, header.queued_count);
+  writer.cell("environment count", 0, header.environment_count);
+  for (std::uint32_t i = 0; i < scheduler::kEnvironmentCapacity; ++i) {
+    writer.cell("environment", i << 1, header.environments[i].object);
+    writer.cell("environment", i << 1 | 1, header.environments[i].idle_head);
+  }
   for (std::uint32_t i = 0; i < scheduler::kShapeCapacity; ++i) {
     const scheduler::Shape& shape = header.shapes[i];
     const bool is_made = i < header.shape_count.get();
@@ -131,8 +136,8 @@ std::vector<Word> canonical(const Image& image) {
   writer.cell("dropped handles", 0, header.objects.dropped_head);
   add_resources(writer, header.scheduler.resources);
   const scheduler::SchedulerHeader& shared = header.scheduler;
-  const shm::Cell<std::uint32_t>* cells[] = {&shared.idle_head,    &shared.idle_count, &shared.running_count,
-                                             &shared.worker_count, &shared.notifying,  &shared.ending};
+  const shm::Cell<std::uint32_t>* cells[] = {&shared.idle_count, &shared.running_count, &shared.worker_count, &shared.notifying,
+                                             &shared.ending};
   std::uint64_t position = 0;
   for (const auto* found : cells) writer.cell("scheduler", position++, *found);
   writer.cell("sequence", 0, shared.next_sequence);

@@ -17,6 +17,7 @@ std::vector<Scenario> all_scenarios() {
   add_spill_scenarios(list);
   add_table_scenarios(list);
   add_scheduler_scenarios(list);
+  add_environment_scenarios(list);
   add_actor_scenarios(list);
   add_stream_scenarios(list);
   add_recovery_scenarios(list);

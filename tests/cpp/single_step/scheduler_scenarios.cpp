@@ -128,8 +128,14 @@ void add_workers(std::vector<Scenario>& list) {
                           EXPECT(world.victim.scheduler.retire(transaction, world.victim.self()));
                           world.victim.scheduler.dispatch(transaction, wakes);
                         });
-                        EXPECT(runtime::wait_for_lease(world.victim, 1, 0, 0) != runtime::WaitOutcome::kReady);
+                        EXPECT(runtime::wait_for_lease(world.victim, 1, 0, 0) == runtime::WaitOutcome::kReady);
                       }});
+  list.push_back(
+      {.name = "worker: waits for a lease in vain",
+       .prepare = one_processor,
+       .before = [](World& world) { start_worker(world.victim); },
+       .operate =
+           [](World& world) { EXPECT(runtime::wait_for_lease(world.victim, 1, 0, 0) == runtime::WaitOutcome::kTimedOut); }});
   list.push_back({.name = "call: fails because no worker can be started",
                   .prepare =
                       [](World& world) {

@@ -1,8 +1,7 @@
 # util/multiprocessing/pool.py - the interface of multiprocessing.Pool, with the results of the standard library.
 #
-# Invariants  P1 results are the standard library's own classes; here they are only fed, chunk by chunk.
-#             P2 imap takes from its iterable, in the thread that asks, one chunk per process more than was consumed.
-#             P3 a result that is awaited keeps the pool; a pool that nobody has ends its processes.
+# Invariants  P1 results are the standard library's own classes (results.py); here they are only fed, chunk by chunk.
+#             P2 a result that is awaited keeps the pool; a pool that nobody has ends its processes.
 # Source      multiprocessing/pool.py of the standard library, for the interface and chunk sizes; Ray 2.60.0,
 #             python/ray/util/multiprocessing/pool.py, for parameters, and for errors as values of imap.
 """``Pool``: a process pool on actors."""
@@ -10,7 +9,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import multiprocessing.pool
 import weakref
@@ -19,91 +17,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import miniray
 from miniray._api.warn_once import warn_once
 from miniray._runtime.observation import observe_session
-from miniray.util.multiprocessing.crew import Chunk, Crew, PoolTaskError
+from miniray.util.multiprocessing.crew import Chunk, Crew
+from miniray.util.multiprocessing.pool_actor import PoolTaskError
+from miniray.util.multiprocessing.results import (
+    CallResult,
+    IMapIterator,
+    MapResult,
+    OrderedIMapIterator,
+    UnorderedIMapIterator,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from typing_extensions import Self
 
 __all__ = ["AsyncResult", "IMapIterator", "OrderedIMapIterator", "Pool", "PoolTaskError", "UnorderedIMapIterator"]
 
 AsyncResult = multiprocessing.pool.AsyncResult
-_ApplyResult: Any = multiprocessing.pool.ApplyResult
-_MapResult: Any = multiprocessing.pool.MapResult
-_IMapIterator: Any = multiprocessing.pool.IMapIterator
-_IMapUnorderedIterator: Any = multiprocessing.pool.IMapUnorderedIterator
-
-
-class IMapIterator(_IMapIterator):  # type: ignore[misc]
-    """Results of ``imap``, in the order of their arguments. A call that failed gives a PoolTaskError, not an error.
-
-    Args:
-        pool: The pool.
-        func: What to call.
-        iterable: Arguments.
-        chunksize: How many calls go to a process at a time.
-    """
-
-    def __init__(self, pool: Pool, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int) -> None:
-        """Start on the first chunks; see the class."""
-        super().__init__(pool)
-        self._crew = pool._crew
-        self._func = func
-        self._items_left = iter(iterable)
-        self._chunksize = chunksize
-        self._submitted = 0
-        self._taken = 0
-        self._is_exhausted = False
-        for _ in range(pool._processes):
-            self._submit_chunk()
-
-    def next(self, timeout: float | None = None) -> Any:
-        """Return the next result; blocks until it is there.
-
-        Args:
-            timeout: Seconds to wait at most; None waits for ever.
-
-        Raises:
-            StopIteration: There are no more.
-            multiprocessing.TimeoutError: Not there in time.
-        """
-        value = super().next(timeout)
-        if self._taken % self._chunksize == 0:
-            self._submit_chunk()
-        self._taken += 1
-        return value
-
-    def __next__(self) -> Any:
-        return self.next()
-
-    def _submit_chunk(self) -> None:
-        if self._is_exhausted:
-            return
-        chunk = list(itertools.islice(self._items_left, self._chunksize))
-        start = self._submitted
-        self._submitted += len(chunk)
-        if chunk:
-            finish = functools.partial(self._take_outcomes, start, len(chunk))
-            self._crew.submit(Chunk(self._func, [((item,), {}) for item in chunk], finish))
-        if len(chunk) < self._chunksize:
-            self._is_exhausted = True
-            self._set_length(self._submitted)
-
-    def _take_outcomes(self, start: int, count: int, outcomes: list[Any] | Exception) -> None:
-        values = outcomes if isinstance(outcomes, list) else [outcomes] * count
-        for index, value in enumerate(values, start):
-            self._set(index, (True, value))
-
-
-class OrderedIMapIterator(IMapIterator):
-    """Results of ``imap``, in the order of their arguments."""
-
-
-class UnorderedIMapIterator(IMapIterator, _IMapUnorderedIterator):  # type: ignore[misc]
-    """Results of ``imap_unordered``, as they become ready."""
-
-    _set = _IMapUnorderedIterator._set
 
 
 class Pool:
@@ -164,7 +95,7 @@ class Pool:
             kwargs: Arguments by name.
             kwds: The word of ``multiprocessing`` for the same.
         """
-        return self._apply(self._crew.run, func, args, kwargs or kwds, None, None).get()
+        return self._apply(True, func, args, kwargs or kwds, None, None).get()
 
     def apply_async(
         self,
@@ -186,11 +117,11 @@ class Pool:
             error_callback: Gets the error, likewise.
             kwds: The word of ``multiprocessing`` for ``kwargs``.
         """
-        return self._apply(self._crew.submit, func, args, kwargs or kwds, callback, error_callback)
+        return self._apply(False, func, args, kwargs or kwds, callback, error_callback)
 
     def _apply(
         self,
-        submit: Callable[[Chunk], None],
+        will_wait: bool,
         func: Callable[..., Any],
         args: Sequence[Any] | None,
         kwargs: Mapping[str, Any] | None,
@@ -198,15 +129,15 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None,
     ) -> AsyncResult[Any]:
         self._check_running()
-        result = _ApplyResult(self, _guarded(callback), _guarded(error_callback))
+        result = CallResult(self, _guarded(callback), _guarded(error_callback))
 
-        def finish(outcomes: list[Any] | Exception) -> None:
-            outcome = outcomes if isinstance(outcomes, Exception) else outcomes[0]
-            failed = isinstance(outcomes, Exception) or isinstance(outcome, PoolTaskError)
-            result._set(0, (not failed, _unwrap(outcome) if failed else outcome))
+        def finish(outcome: Any, error: Exception | None) -> None:
+            if error is None and isinstance(outcome, PoolTaskError):
+                error = outcome
+            result._set(0, (True, outcome) if error is None else (False, _unwrap(error)))
 
-        submit(Chunk(func, [(args or (), kwargs or {})], finish))
-        return result  # type: ignore[no-any-return]
+        self._crew.submit([Chunk("call", func, (args or (), kwargs or {}), finish)], will_wait=will_wait)
+        return result
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Call a function with each item; return the list of results.
@@ -235,7 +166,7 @@ class Pool:
             callback: Gets the list of results, in a thread of the pool.
             error_callback: Gets the first error, likewise.
         """
-        return self._map((((item,), {}) for item in iterable), func, chunksize, callback, error_callback)
+        return self._map("each", list(iterable), func, chunksize, callback, error_callback)
 
     def starmap(
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
@@ -267,34 +198,33 @@ class Pool:
             error_callback: Gets the first error, likewise.
             chunksize: How many calls go to a process at a time.
         """
-        return self._map(((tuple(item), {}) for item in iterable), func, chunksize, callback, error_callback)
+        return self._map("each_spread", [tuple(item) for item in iterable], func, chunksize, callback, error_callback)
 
     def _map(
         self,
-        every_call: Iterator[tuple[Sequence[Any], Mapping[str, Any]]],
+        method: str,
+        items: list[Any],
         func: Callable[..., Any],
         chunksize: int | None,
         callback: Callable[[list[Any]], object] | None,
         error_callback: Callable[[BaseException], object] | None,
     ) -> AsyncResult[list[Any]]:
         self._check_running()
-        calls = list(every_call)
         if chunksize is None:
-            chunksize = -(-len(calls) // (self._processes * 4))
+            chunksize = -(-len(items) // (self._processes * 4))
         elif chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
-        result = _MapResult(self, chunksize, len(calls), _guarded(callback), _guarded(error_callback))
+        result = MapResult(self, chunksize, len(items), _guarded(callback), _guarded(error_callback))
 
-        def finisher(position: int) -> Callable[[list[Any] | Exception], None]:
-            def finish(outcomes: list[Any] | Exception) -> None:
-                failed = [outcomes] if isinstance(outcomes, Exception) else _failures(outcomes)
-                result._set(position, (not failed, _unwrap(failed[0]) if failed else outcomes))
+        def finish(position: int, outcomes: list[Any] | None, error: Exception | None) -> None:
+            failed = _failures(outcomes) if outcomes is not None else [error]
+            result._set(position, (not failed, _unwrap(failed[0]) if failed else outcomes))
 
-            return finish
-
-        for position, start in enumerate(range(0, len(calls), chunksize or 1)):
-            self._crew.submit(Chunk(func, calls[start : start + chunksize], finisher(position)))
-        return result  # type: ignore[no-any-return]
+        self._crew.submit(
+            Chunk(method, func, (items[start : start + chunksize],), functools.partial(finish, position))
+            for position, start in enumerate(range(0, len(items), chunksize or 1))
+        )
+        return result
 
     def imap(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1
@@ -383,7 +313,7 @@ def _failures(outcomes: list[Any]) -> list[PoolTaskError]:
     return [outcome for outcome in outcomes if isinstance(outcome, PoolTaskError)]
 
 
-def _unwrap(error: BaseException) -> BaseException:
+def _unwrap(error: Exception | None) -> BaseException | None:
     return error.underlying if isinstance(error, PoolTaskError) else error
 
 
