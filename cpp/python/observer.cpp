@@ -281,7 +281,7 @@ PyObject* observe_session(PyObject*, PyObject* args) {
                          bytes(observation.control_resident_bytes()), "records_call_sites",
                          header.objects.call_sites_offset != 0 ? Py_True : Py_False, "objects", counts.objects,
                          "object_capacity", header.config.object_capacity, "tasks", counts.tasks, "task_capacity",
-                         header.config.task_capacity, "queued", header.scheduler.resources.queued_count.get(), "running",
+                         header.config.task_capacity, "queued", header.scheduler.resources.queued_count.get() - header.scheduler.listed_placements.get(), "running",
                          header.scheduler.running_count.get(), "finished", bytes(header.scheduler.finished_count.get()),
                          "resources", resources.get(), "queued_demands", demands.get(), "processes", rows.get());
   } catch (const std::bad_alloc&) {

@@ -40,6 +40,8 @@ World::~World() {
 
 void World::open() {
   runtime::DomainConfig config;
+  config.placement_capacity = 8;
+  config.bundle_capacity = 16;
   config.object_capacity = 200;
   config.task_capacity = 60;
   config.process_capacity = 12;
