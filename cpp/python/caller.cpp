@@ -30,12 +30,12 @@ struct CallerObject {
   std::uint32_t result_count;
   std::uint32_t retries;
   CallKind kind;
-  PyObject* actor;      // of a method: the ref of the handle object, which keeps the actor; bare for a weak handle
-  ObjectKey actor_key;  // of the same
-  Index hold_shape;     // of a creation
-  ObjectKey placement;  // ready object of the placement group that it is made in; none
+  PyObject* actor;                // of a method: the ref of the handle object, which keeps the actor; bare for a weak handle
+  ObjectKey actor_key;            // of the same
+  Index hold_shape;               // of a creation
+  ObjectKey placement;            // ready object of the placement group that it is made in; none
   scheduler::DeathCause refusal;  // kDied: none; what else is the error of each call
-  std::uint64_t captured;  // Session::captured when it was configured
+  std::uint64_t captured;         // Session::captured when it was configured
   std::uint32_t restarts;
   std::uint32_t actor_flags;
 };
@@ -209,7 +209,8 @@ again:
         return full_table("object entries", domain.objects.slots.capacity(), "object_capacity");
       }
       Transaction::init(domain.objects[result].producer, task);
-      Transaction::init(domain.objects[result].maker, static_cast<std::uint32_t>(domain.header().scheduler.next_sequence.get() + 1));
+      Transaction::init(domain.objects[result].maker,
+                        static_cast<std::uint32_t>(domain.header().scheduler.next_sequence.get() + 1));
       if (previous == shm::kNone) {
         transaction.set(entry.first_result, result);
       } else {

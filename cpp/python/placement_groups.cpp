@@ -86,7 +86,8 @@ PyObject* create(PyObject*, PyObject* args) {
   {
     const Transaction transaction(domain.lock);
     for (std::uint32_t i = 0; i < count; ++i) {
-      if (!parse_demands(PyList_GET_ITEM(bundles, i), &demands[std::size_t{i} * scheduler::kShapeDemands], counts[i])) return nullptr;
+      if (!parse_demands(PyList_GET_ITEM(bundles, i), &demands[std::size_t{i} * scheduler::kShapeDemands], counts[i]))
+        return nullptr;
     }
   }
   const Index ready = create_writing_object();
@@ -120,7 +121,8 @@ PyObject* create(PyObject*, PyObject* args) {
       return nullptr;
     }
     Transaction transaction(domain.lock);
-    placement = scheduler.begin_placement(transaction, domain.self(), key_of(description).slot, never != 0 ? scheduler::kNeverPlaced : 0);
+    placement = scheduler.begin_placement(transaction, domain.self(), key_of(description).slot,
+                                          never != 0 ? scheduler::kNeverPlaced : 0);
     if (placement != shm::kNone || !scheduler.placements.is_full()) continue;
     transaction.close();
     return give_up("rows of placement groups");
@@ -129,7 +131,8 @@ PyObject* create(PyObject*, PyObject* args) {
   for (std::uint32_t i = 0; i < count;) {
     if (const int error = scheduler.bundles.ensure_backed(domain.lock, 1); error != 0) return give_up("pages of shared memory");
     Transaction transaction(domain.lock);
-    const bool done = scheduler.add_bundle(transaction, placement, &demands[std::size_t{i} * scheduler::kShapeDemands], counts[i]);
+    const bool done =
+        scheduler.add_bundle(transaction, placement, &demands[std::size_t{i} * scheduler::kShapeDemands], counts[i]);
     if (done) ++i;
     if (done || !scheduler.bundles.is_full()) continue;
     transaction.close();
@@ -195,7 +198,8 @@ struct BundleFacts {
 PyObject* tell_bundle(const BundleFacts& bundle) {
   Owned told(PyDict_New());
   for (std::uint32_t i = 0; told && i < bundle.count; ++i) {
-    const Owned amounts(Py_BuildValue("(LL)", static_cast<long long>(bundle.amounts[i]), static_cast<long long>(bundle.available[i])));
+    const Owned amounts(
+        Py_BuildValue("(LL)", static_cast<long long>(bundle.amounts[i]), static_cast<long long>(bundle.available[i])));
     const char* name = session->domain.scheduler.resource(bundle.resources[i]).name;
     if (!amounts || PyDict_SetItemString(told.get(), name, amounts.get()) != 0) return nullptr;
   }
@@ -293,7 +297,8 @@ PyObject* read_bytes(PyObject*, PyObject* ref) {
 Index own_shape() {
   if (session == nullptr) return shm::kNone;
   const scheduler::Scheduler& scheduler = session->domain.scheduler;
-  if (const Index actor = session->domain.own_entry().actor.get(); actor != shm::kNone) return scheduler.actors[actor].hold_shape.get();
+  if (const Index actor = session->domain.own_entry().actor.get(); actor != shm::kNone)
+    return scheduler.actors[actor].hold_shape.get();
   return session->current_task == shm::kNone ? shm::kNone : scheduler.tasks[session->current_task].shape.get();
 }
 

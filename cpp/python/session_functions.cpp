@@ -282,10 +282,11 @@ PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
                                 "timeout_error", "store_full", "lost_error", "auto_init",   "unpickle_error", "unread_error",
                                 "actor_error",   "awaiting",   "future",     "as_future",   "task_id",        nullptr};
   Hooks fresh;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads,
-                                   &fresh.dumps, &fresh.crash_error, &fresh.raise_error, &fresh.ray_error, &fresh.timeout_error,
-                                   &fresh.store_full, &fresh.lost_error, &fresh.auto_init, &fresh.unpickle_error,
-                                   &fresh.unread_error, &fresh.actor_error, &fresh.awaiting, &fresh.future, &fresh.as_future, &fresh.task_id)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow,
+                                   &fresh.loads, &fresh.dumps, &fresh.crash_error, &fresh.raise_error, &fresh.ray_error,
+                                   &fresh.timeout_error, &fresh.store_full, &fresh.lost_error, &fresh.auto_init,
+                                   &fresh.unpickle_error, &fresh.unread_error, &fresh.actor_error, &fresh.awaiting,
+                                   &fresh.future, &fresh.as_future, &fresh.task_id)) {
     return nullptr;
   }
   for (PyObject* hook : {fresh.dumps_slow, fresh.loads, fresh.dumps, fresh.crash_error, fresh.raise_error, fresh.ray_error,

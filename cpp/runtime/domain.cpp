@@ -140,8 +140,8 @@ std::uint64_t Domain::trim() {
   if (!found.trimmer.compare_exchange(nobody, self_.packed())) return 0;
   found.trim_wanted.store_ordered(0);
   const std::uint64_t bytes = objects.slots.trim(lock) + scheduler.tasks.trim(lock) + scheduler.actors.trim(lock) +
-                              scheduler.placements.trim(lock) + scheduler.bundles.trim(lock) +
-                              waits.nodes.trim(lock) + waits.groups.trim(lock);
+                              scheduler.placements.trim(lock) + scheduler.bundles.trim(lock) + waits.nodes.trim(lock) +
+                              waits.groups.trim(lock);
   found.trimmer.store_ordered(0);
   return bytes;
 }

@@ -22,8 +22,8 @@ constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcep
 
 // Whether capacities can be laid out at all: no sum below overflows, no table outgrows its indices.
 bool is_possible(const DomainConfig& config) noexcept {
-  return config.object_capacity <= kMostRows && config.task_capacity <= kMostRows &&
-         config.actor_capacity <= kMostRows && config.placement_capacity <= kMostRows && config.bundle_capacity <= kMostRows &&
+  return config.object_capacity <= kMostRows && config.task_capacity <= kMostRows && config.actor_capacity <= kMostRows &&
+         config.placement_capacity <= kMostRows && config.bundle_capacity <= kMostRows &&
          config.process_capacity <= kMostProcesses && config.registered_worker_capacity <= kMostRows &&
          config.heap_bytes <= kMostBytes && config.spill_bytes <= kMostBytes;
 }

@@ -248,8 +248,7 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
   ActorEntry& actor = actors[index];
   const bool is_starting = actor.current_state() == ActorState::kStarting;
   const bool lost_its_group = is_removed(shape(actor.hold_shape.get()));
-  const bool starts_again =
-      !actor.has(kKilled) && !actor.has(kLeaving) && actor.restarts_left.get() != 0 && !lost_its_group;
+  const bool starts_again = !actor.has(kKilled) && !actor.has(kLeaving) && actor.restarts_left.get() != 0 && !lost_its_group;
   for (Index task = actor.first_running.get(); task != kNone && starts_again; task = actor.first_running.get()) {
     if (transaction.room() < kRoom) transaction.commit();
     TaskEntry& lost = tasks[task];

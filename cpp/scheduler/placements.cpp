@@ -31,7 +31,8 @@ Index Scheduler::begin_placement(Transaction& transaction, ProcessId creator, In
   if (placement == kNone) return kNone;
   PlacementEntry& group = placements[placement];
   transaction.set(group.state, as_word(PlacementState::kMaking));
-  for (Cell<Index>* link : {&group.ready, &group.first_bundle, &group.last_bundle, &group.first_shape, &group.next, &group.previous})
+  for (Cell<Index>* link :
+       {&group.ready, &group.first_bundle, &group.last_bundle, &group.first_shape, &group.next, &group.previous})
     Transaction::init(*link, kNone);
   Transaction::init(group.description, description);
   Transaction::init(group.bundle_count, 0);
@@ -252,7 +253,8 @@ bool Scheduler::fail_one_of_removed(Transaction& transaction, Index placement, W
       const TaskEntry& entry = tasks[task];
       if (entry.state.get() != as_word(TaskState::kWaiting) || entry.is_call() || entry.has(kCancelled)) return;
       const Index index = entry.shape.get();
-      if (index != kNone && shape(index).placement.get() == placement) refuse(transaction, task, DeathCause::kGroupRemoved, wakes);
+      if (index != kNone && shape(index).placement.get() == placement)
+        refuse(transaction, task, DeathCause::kGroupRemoved, wakes);
     });
     if (transaction.room() < kRoom) transaction.commit();
     transaction.set(group.flags, group.flags.get() | kWaitersFailed);
@@ -349,12 +351,14 @@ const char* Scheduler::validate_placements() const {
     const Index ready = group.ready.get();
     if (ready != kNone && (!(*objects_)[ready].has(store::kPlacement) || (*objects_)[ready].next_result.get() != placement))
       fault = "placement groups: a ready object names another group";
-    if ((group.current_state() == PlacementState::kMaking) && ready != kNone) fault = "placement groups: one is made and not finished";
+    if ((group.current_state() == PlacementState::kMaking) && ready != kNone)
+      fault = "placement groups: one is made and not finished";
   });
   std::uint32_t used = 0;
   bundles.for_each_used([&](Index) { ++used; });
   if (used != chained) return "bundles: one that belongs to no group";
-  for (const auto& [list, count] : {std::pair{&header_->waiting_placements, waiting}, {&header_->removed_placements, removed}}) {
+  for (const auto& [list, count] :
+       {std::pair{&header_->waiting_placements, waiting}, {&header_->removed_placements, removed}}) {
     std::uint32_t listed = 0;
     Index last = kNone;
     for (Index next = list->first.get(); next != kNone && listed <= count; next = placements[next].next.get(), ++listed) {

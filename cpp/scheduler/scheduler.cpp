@@ -35,8 +35,8 @@ Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std
   const std::uint32_t used = shape_count();
   for (Index index = 1; index < used; ++index) {
     const Shape& known = shape(index);
-    if (known.demand_count.get() != count || known.placement.get() != place.placement ||
-        known.bundle.get() != place.bundle || (known.captures.get() != 0) != place.captures)
+    if (known.demand_count.get() != count || known.placement.get() != place.placement || known.bundle.get() != place.bundle ||
+        (known.captures.get() != 0) != place.captures)
       continue;
     bool equal = true;
     for (std::uint32_t i = 0; i < count && equal; ++i) {

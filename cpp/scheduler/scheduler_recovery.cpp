@@ -196,8 +196,10 @@ const char* Scheduler::validate() const {
   for (std::uint32_t i = 0; i < kResourceCapacity; ++i) available[i] = static_cast<std::uint64_t>(resource(i).total.get());
   bundles.for_each_used([&](Index bundle) {
     const BundleEntry& entry = bundles[bundle];
-    for (std::uint32_t i = 0; i < bundle_demands(entry) && placements[entry.placement.get()].has(kTaken); ++i)
+    for (std::uint32_t i = 0; i < bundle_demands(entry) && placements[entry.placement.get()].has(kTaken); ++i) {
+      MINIRAY_SOUND(entry.demands[i].resource < kResourceCapacity, "bundles: a demand for a resource that is not there");
       available[entry.demands[i].resource] -= static_cast<std::uint64_t>(entry.demands[i].amount);
+    }
   });
   std::uint32_t idle = 0;
   std::uint32_t running = 0;

@@ -208,7 +208,8 @@ const char* Scheduler::validate_shares(const std::uint64_t* left) const {
     const Index index = is_leased ? held_shape(holder.lease.get()) : actors[holder.actor.get()].hold_shape.get();
     const std::int64_t amount = gpu_demand(index);
     const std::uint64_t held = holder.gpus.get();
-    if (std::popcount(held) != (amount + kResourceUnit - 1) / kResourceUnit) return "scheduler: a process holds other GPUs than it should";
+    if (std::popcount(held) != (amount + kResourceUnit - 1) / kResourceUnit)
+      return "scheduler: a process holds other GPUs than it should";
     if (holder.bundle.get() == kNone) take(held, amount);
     if ((holder.bundle.get() == kNone) != (shape(index).placement.get() == kNone))
       return "scheduler: a process holds something of a bundle that it should not, or the reverse";
@@ -218,7 +219,8 @@ const char* Scheduler::validate_shares(const std::uint64_t* left) const {
     if (placements[entry.placement.get()].has(kTaken)) take(entry.gpus.get(), demand_in(entry, kGpu));
   });
   for (std::uint32_t gpu = 0; gpu < kGpuCapacity; ++gpu) {
-    if (header_->resources.gpus.left[gpu].get() != gpus[gpu]) fault = "scheduler: what is left of a GPU differs from what is held";
+    if (header_->resources.gpus.left[gpu].get() != gpus[gpu])
+      fault = "scheduler: what is left of a GPU differs from what is held";
   }
   for (std::uint32_t i = 0; i < kResourceCapacity; ++i) {
     if (left[i] != static_cast<std::uint64_t>(resource(i).available.get()))

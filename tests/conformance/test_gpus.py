@@ -56,7 +56,8 @@ def test_driver_has_none(ray):
 @pytest.mark.parametrize("count", [1, 2])
 def test_whole_gpus(ray, count):
     found = ray.get(ray.remote(look).options(num_gpus=count).remote(ray.__name__))
-    assert len(found["ids"]) == count and set(found["ids"]) <= {0, 1}
+    assert len(found["ids"]) == count
+    assert set(found["ids"]) <= {0, 1}
     assert sorted(found["accelerators"]) == sorted(str(each) for each in found["ids"])
     assert sorted(found["visible"].split(",")) == sorted(found["accelerators"])
     assert found["assigned"] == {"CPU": 1.0, "GPU": float(count)}
@@ -182,6 +183,8 @@ def test_memory_is_a_resource(ray, gate, started):
 
 
 def test_smallest_share(ray):
-    found = ray.get(ray.remote(look).options(num_cpus=0.0001, num_gpus=0.0001, resources={"gadget": 0.0001}).remote(ray.__name__))
+    found = ray.get(
+        ray.remote(look).options(num_cpus=0.0001, num_gpus=0.0001, resources={"gadget": 0.0001}).remote(ray.__name__)
+    )
     assert found["assigned"] == {"CPU": 0.0001, "GPU": 0.0001, "gadget": 0.0001}
     assert len(found["ids"]) == 1

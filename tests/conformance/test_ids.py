@@ -31,7 +31,8 @@ def test_id_is_its_bytes(ray, name):
     assert hash(found) == hash(kind(data))
     assert found != kind.nil()
     assert repr(found) == f"{name}({data.hex()})"
-    assert kind.nil().is_nil() and kind.nil().binary() == b"\xff" * size
+    assert kind.nil().is_nil()
+    assert kind.nil().binary() == b"\xff" * size
 
 
 @pytest.mark.parametrize("name", ["UniqueID", "NodeID", "WorkerID", "FunctionID", "ActorClassID", "ActorID"])
@@ -62,7 +63,8 @@ def test_ids_that_are_made_of_others(ray):
     assert actor.job_id == job
     assert actor != ray.ActorID.of(job, driver, 2)
     task = ray.TaskID.for_normal_task(job, driver, 1)
-    assert task.job_id() == job and task != driver
+    assert task.job_id() == job
+    assert task != driver
     assert task == ray.TaskID.for_normal_task(job, driver, 1) != ray.TaskID.for_normal_task(job, driver, 2)
     call = ray.TaskID.for_actor_task(job, driver, 1, actor)
     assert (call.actor_id(), call.job_id()) == (actor, job)
@@ -73,7 +75,11 @@ def test_ids_that_are_made_of_others(ray):
 
 def test_ids_of_the_context_are_ids(ray):
     context = ray.get_runtime_context()
-    for kind, text in (("NodeID", context.get_node_id()), ("WorkerID", context.get_worker_id()), ("JobID", context.get_job_id())):
+    for kind, text in (
+        ("NodeID", context.get_node_id()),
+        ("WorkerID", context.get_worker_id()),
+        ("JobID", context.get_job_id()),
+    ):
         assert getattr(ray, kind).from_hex(text).hex() == text
 
 
@@ -86,7 +92,8 @@ def test_refs_know_the_task_that_makes_them(ray):
     assert ray.get(refs) == [ref.task_id().hex() for ref in refs]
     assert refs[0].task_id() != refs[1].task_id()
     assert {ref.job_id().hex() for ref in refs} == {ray.get_runtime_context().get_job_id()}
-    assert isinstance(refs[0].task_id(), ray.TaskID) and isinstance(refs[0].job_id(), ray.JobID)
+    assert isinstance(refs[0].task_id(), ray.TaskID)
+    assert isinstance(refs[0].job_id(), ray.JobID)
 
 
 def test_refs_of_put(ray):
@@ -124,4 +131,6 @@ def test_function_name_in_a_function(ray):
     def inner(package):
         return told(package)[1]
 
-    assert re.fullmatch(rf"{__name__}\.(test_function_name_in_a_function\.<locals>\.)?inner", ray.get(inner.remote(ray.__name__)))
+    assert re.fullmatch(
+        rf"{__name__}\.(test_function_name_in_a_function\.<locals>\.)?inner", ray.get(inner.remote(ray.__name__))
+    )

@@ -270,7 +270,8 @@ def test_handles_are_values(ray, groups, make, inside):
         return given, ray.get(ray.remote(where).options(scheduling_strategy=strategy).remote(package))["group"]
 
     back, found = ray.get(use.remote(ray.__name__, [group]))
-    assert back == [group] and hash(back[0]) == hash(group)
+    assert back == [group]
+    assert hash(back[0]) == hash(group)
     assert found == group.id.hex()
     assert group != groups.PlacementGroup.empty()
     assert groups.PlacementGroup.empty().is_empty
@@ -280,7 +281,8 @@ def test_names(ray, groups, make, exceptions):
     group = make([{"CPU": 1}], name="the name")
     assert group.wait(10)
     found = groups.get_placement_group("the name")
-    assert found == group and found.bundle_specs == [{"CPU": 1.0}]
+    assert found == group
+    assert found.bundle_specs == [{"CPU": 1.0}]
     with pytest.raises(exceptions.RaySystemError, match="name 'the name' already exists"):
         groups.placement_group([{"CPU": 1}], name="the name")
     groups.remove_placement_group(group)
@@ -304,20 +306,19 @@ def test_waiting_group_gets_what_comes_free(ray, make, inside, gate, started):
 
 def test_removed_group_ends_its_tasks(ray, groups, make, inside, exceptions, gate, started):
     group = make([{"CPU": 1}, {"CPU": 1}])
-    task = ray.remote(hold).options(**inside(group))
-    once = ray.remote(hold).options(max_retries=0, **inside(group)).remote(gate, started)
-    retried = task.remote(gate, started)
-    for _ in range(2):
+    once = ray.remote(hold).options(max_retries=0, **inside(group))
+    running = [once.remote(gate, started) for _ in range(2)]
+    for _ in running:
         started.receive()
-    queued = task.remote(gate, started)
-    ready = group.ready()
-    assert ray.get(ready) == group
+    queued = ray.remote(hold).options(**inside(group)).remote(gate, started)
+    assert ray.wait([queued], timeout=0.3) == ([], [queued])
+    assert ray.get(group.ready()) == group
     groups.remove_placement_group(group)
-    with pytest.raises(exceptions.WorkerCrashedError):
-        ray.get(once)
-    for ref in (retried, queued):
-        with pytest.raises(exceptions.TaskPlacementGroupRemoved, match="has been removed"):
+    for ref in running:
+        with pytest.raises(exceptions.WorkerCrashedError):
             ray.get(ref)
+    with pytest.raises(exceptions.TaskPlacementGroupRemoved, match="has been removed"):
+        ray.get(queued)
     with pytest.raises(exceptions.TaskPlacementGroupRemoved):
         ray.get(group.ready())
     with pytest.raises(Exception, match="does not exist"):
@@ -394,4 +395,4 @@ def test_util_has_the_functions(util, groups):
     names = ("placement_group", "placement_group_table", "get_placement_group", "get_current_placement_group")
     for name in (*names, "remove_placement_group"):
         assert getattr(util, name) is getattr(groups, name)
-    assert groups.VALID_PLACEMENT_GROUP_STRATEGIES == {"PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"}
+    assert {"PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"} == groups.VALID_PLACEMENT_GROUP_STRATEGIES

@@ -1,7 +1,7 @@
 # _api/ids.py - the ids of Ray as types: bytes of a fixed length, compared and hashed as such.
 #
 # Invariants  D1 an id never changes; those of one type have one length; all bits set is nil.
-#             D2 the last four bytes of the id of a task, an actor or a placement group are its job; a session is one job.
+#             D2 the last four bytes of the id of a task, an actor or a placement group are its job: one for a session.
 # Source      Ray 2.60.0, src/ray/common/id.h, python/ray/includes/unique_ids.pxi.
 """Ids of tasks, actors, nodes and the like, with Ray's surface."""
 
@@ -32,7 +32,7 @@ class BaseID:
     __slots__ = ("_bytes",)
     _LENGTH: ClassVar[int] = 0
 
-    def __init__(self, id: bytes) -> None:
+    def __init__(self, id: bytes) -> None:  # noqa: A002
         """Make an id of its bytes; see the class."""
         if not isinstance(id, bytes):
             raise TypeError(f"Unsupported type: {type(id)}. {type(self).__name__} takes bytes.")
@@ -80,7 +80,7 @@ class BaseID:
         return self._bytes
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._bytes == other._bytes  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._bytes == other._bytes
 
     def __hash__(self) -> int:
         return hash(self._bytes)

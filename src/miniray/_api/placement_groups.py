@@ -8,29 +8,42 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import pickle
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from miniray import _miniray_core as core
 from miniray._api import cluster
 from miniray._api.ids import NodeID, PlacementGroupID
-from miniray._api.option_table import RESOURCE_UNIT, label_selector_problem
+from miniray._api.option_table import RESOURCE_UNIT
+from miniray._api.placement_checks import (
+    NODE_LABEL,
+    VALID_PLACEMENT_GROUP_STRATEGIES,
+    bundle_units,
+    check_bundles,
+    check_selectors,
+    check_strategy,
+)
 from miniray._api.warn_once import warn
 from miniray._runtime import namespace as namespaces
 from miniray.exceptions import RaySystemError, TaskPlacementGroupRemoved
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = [
+    "VALID_PLACEMENT_GROUP_STRATEGIES",
+    "GroupFacts",
+    "PlacementGroup",
+    "all_groups",
+    "check_placement_group_index",
+    "get_current_placement_group",
+    "get_placement_group",
+    "group_resources",
+    "placement_group",
+    "placement_group_table",
+    "remove_placement_group",
+]
 
-VALID_PLACEMENT_GROUP_STRATEGIES = {"PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"}
-"""What ``strategy`` may be. On one machine they differ in one thing: STRICT_SPREAD wants a machine for each bundle."""
-
-MOST_BUNDLES = 1024  # placement_entry.hpp kBundlesOfGroup
 _PLACED = 3  # placement_entry.hpp PlacementState
-_NODE_LABEL = "ray.io/node-id"
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class PlacementGroup:
         """Return the handle of no group."""
         return PlacementGroup(PlacementGroupID.nil())
 
-    def __init__(self, id: PlacementGroupID, bundle_cache: list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, id: PlacementGroupID, bundle_cache: list[dict[str, Any]] | None = None) -> None:  # noqa: A002
         """Make a handle; see the class."""
         self.id = id
         self.bundle_cache = bundle_cache
@@ -193,18 +206,18 @@ def placement_group(
         RaySystemError: The name is taken.
     """
     core._require_session()
-    _check_strategy(strategy, topology_strategy)
-    chosen = strategy or (topology_strategy or {}).get(_NODE_LABEL) or "PACK"
+    check_strategy(strategy, topology_strategy)
+    chosen = strategy or (topology_strategy or {}).get(NODE_LABEL) or "PACK"
     if _soft_target_node_id:
         if chosen != "STRICT_PACK":
             raise ValueError(f"_soft_target_node_id currently only works with STRICT_PACK but got {chosen}")
         if NodeID.from_hex(_soft_target_node_id).is_nil():
             raise ValueError(f"Invalid hex ID of _soft_target_node_id, got {_soft_target_node_id}")
-    _check_bundles(bundles)
-    _check_selectors(bundles, bundle_label_selector)
+    check_bundles(bundles)
+    check_selectors(bundles, bundle_label_selector)
     if lifetime not in (None, "detached"):
         raise ValueError(f"Placement group `lifetime` argument must be either `None` or 'detached'. Got {lifetime}.")
-    units = [_units(bundle) for bundle in bundles]
+    units = [bundle_units(bundle) for bundle in bundles]
     specs = [{resource: float(amount) for resource, amount in bundle.items()} for bundle in bundles]
     is_alone = chosen == "STRICT_SPREAD" and len(bundles) > 1
     description = pickle.dumps(_Description(name, namespaces.current(), chosen, specs))
@@ -361,107 +374,3 @@ def _name_id(name: str, namespace: str) -> bytes:
 def _total(bundles: list[dict[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for bundle in bundles for name in bundle)
     return {name: sum(bundle.get(name, 0.0) for bundle in bundles) for name in names}
-
-
-# Checks ---------------------------------------------------------------------------------------------------------------
-
-
-def _check_strategy(strategy: str | None, topology: object) -> None:
-    if topology is not None and strategy is not None:
-        raise ValueError(
-            "`strategy` and `topology_strategy` cannot both be specified. Pass node-level packing via "
-            f"`topology_strategy['{_NODE_LABEL}']`."
-        )
-    words = sorted(VALID_PLACEMENT_GROUP_STRATEGIES)
-    if strategy is not None and strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
-        raise ValueError(f"Invalid placement group strategy {strategy}. Supported strategies are: {words}.")
-    if topology is None:
-        return
-    if not isinstance(topology, dict):
-        raise ValueError(f"`topology_strategy` must be a dict, got {type(topology).__name__}.")
-    for key, value in topology.items():
-        if not isinstance(key, str) or not key:
-            raise ValueError(f"`topology_strategy` keys must be non-empty strings, got {key!r}.")
-        if value not in VALID_PLACEMENT_GROUP_STRATEGIES:
-            raise ValueError(
-                f"Invalid topology strategy {value!r} for label {key!r}. Supported strategies are: {words}."
-            )
-        if key != _NODE_LABEL and value != "STRICT_PACK":
-            raise ValueError(
-                f"Topology strategy {value!r} for label {key!r} is not supported yet; only 'STRICT_PACK' is supported "
-                f"for topology labels other than `{_NODE_LABEL}` for now."
-            )
-    others = [key for key in topology if key != _NODE_LABEL]
-    if len(others) > 1:
-        raise ValueError(
-            f"`topology_strategy` currently supports at most one topology label other than `{_NODE_LABEL}`. Got "
-            f"{others}."
-        )
-
-
-def _check_bundles(bundles: object) -> None:
-    if not isinstance(bundles, list):
-        raise ValueError(f"Placement group bundles must be a list, got {type(bundles)}.")
-    if not bundles:
-        raise ValueError(
-            "Bundles must be a non-empty list of resource dictionaries. For example: "
-            '`[{"CPU": 1.0}, {"GPU": 1.0}]`. Got empty list instead.'
-        )
-    if len(bundles) > MOST_BUNDLES:
-        raise ValueError(f"A placement group has at most {MOST_BUNDLES} bundles, got {len(bundles)}.")
-    for bundle in bundles:
-        if not isinstance(bundle, dict) or not all(
-            isinstance(name, str) and isinstance(amount, int | float) for name, amount in bundle.items()
-        ):
-            raise ValueError(
-                'Bundles must be a non-empty list of resource dictionaries. For example: `[{"CPU": 1.0}, {"GPU": 1.0}]`.'
-            )
-        if not any(bundle.values()):
-            raise ValueError(
-                f"Bundles cannot be an empty dictionary or resources with only 0 values. Bundles: {bundles}"
-            )
-        if "bundle" in bundle:
-            raise RaySystemError(
-                "bundle is a system reserved resource, which is not allowed to be used in placement group."
-            )
-
-
-def _check_selectors(bundles: list[dict[str, float]], selectors: object) -> None:
-    if selectors is None:
-        return
-    if not isinstance(selectors, list):
-        raise ValueError(f"Placement group bundle_label_selector must be a list, got {type(selectors)}.")
-    if len(selectors) != len(bundles):
-        raise ValueError(
-            f"Invalid bundle label selector {selectors}. The length of `bundle_label_selector` should equal the "
-            "length of `bundles`."
-        )
-    for selector in selectors:
-        if not isinstance(selector, dict) or not all(
-            isinstance(key, str) and isinstance(value, str) for key, value in selector.items()
-        ):
-            raise ValueError(
-                "Bundle label selector must be a list of string dictionary label selectors. For example: "
-                '`[{"ray.io/market_type": "spot"}, {"ray.io/accelerator-type": "A100"}]`.'
-            )
-        problem = label_selector_problem(selector)
-        if problem:
-            raise ValueError(
-                f"Invalid label selector provided in bundle_label_selector list. Detailed error: '{problem}'"
-            )
-
-
-def _units(bundle: Mapping[str, float]) -> dict[str, int]:
-    """Return a bundle in steps of 1/10000, without zeros."""
-    units = {}
-    for name, amount in bundle.items():
-        if not math.isfinite(amount) or amount < 0:
-            raise ValueError(f"The amount of {name} in a bundle must be a finite number of at least 0, got {amount}.")
-        if name == "GPU" and amount > 1 and amount != int(amount):
-            raise ValueError(f"GPU resource quantities >1 must be whole numbers. The specified quantity {amount} is invalid.")
-        steps = int(round(amount * RESOURCE_UNIT, 4))
-        if amount and not steps:
-            raise ValueError(f"The amount of {name} in a bundle cannot be finer than 0.0001, got {amount}.")
-        if steps:
-            units[name] = steps
-    return units

@@ -45,7 +45,9 @@ class Place:
         return core._find_shape(demand.units(), self.group, self.bundle, self.captures)
 
 
-def resolve_place(options: Mapping[str, Any], what: str, demand: TaskDemand, placing: TaskDemand | None = None) -> Place:
+def resolve_place(
+    options: Mapping[str, Any], what: str, demand: TaskDemand, placing: TaskDemand | None = None
+) -> Place:
     """Return where a task or an actor is to run.
 
     Args:
@@ -88,8 +90,8 @@ def _check_fit(group: PlacementGroup, what: str, demand: TaskDemand, placing: Ta
     bundles = group.bundle_specs
     if not _fits_some(demand, bundles):
         raise ValueError(
-            f"Cannot schedule {what} with the placement group because the resource request {demand.quantities()} cannot "
-            f"fit into any bundles for the placement group, {bundles}."
+            f"Cannot schedule {what} with the placement group because the resource request {demand.quantities()} "
+            f"cannot fit into any bundles for the placement group, {bundles}."
         )
     if placing is not None and not _fits_some(placing, bundles):
         raise ValueError(

@@ -137,9 +137,7 @@ class NodeLabelSchedulingStrategy:
         self.hard = _expressions(hard, "hard")
         self.soft = _expressions(soft, "soft")
         if not (self.hard or self.soft):
-            raise ValueError(
-                "The `hard` and `soft` parameter of NodeLabelSchedulingStrategy cannot both be empty."
-            )
+            raise ValueError("The `hard` and `soft` parameter of NodeLabelSchedulingStrategy cannot both be empty.")
 
 
 def _check_values(values: tuple[Any, ...], operator: str) -> None:

@@ -1,7 +1,7 @@
 # _runtime/gpus.py - the GPUs of the running task: their numbers, and CUDA_VISIBLE_DEVICES.
 #
-# Invariants  V1 the core says which GPUs a process holds; a bit each. Where CUDA_VISIBLE_DEVICES is set when the program starts, GPU
-#                number n is the n-th of its entries.
+# Invariants  V1 the core says which GPUs a process holds, a bit each. Where CUDA_VISIBLE_DEVICES is set when the
+#                program starts, GPU number n is the n-th of its entries.
 #             V2 the variable is set while a task or an actor holds GPUs, and is what it was when it holds none.
 # Source      Ray 2.60.0, python/ray/_private/utils.py, accelerators/nvidia_gpu.py.
 """GPUs as tasks see them."""

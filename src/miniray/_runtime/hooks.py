@@ -130,9 +130,7 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
     )
 
 
-def actor_error(
-    actor_id: str, end: int, pid: int, status: int, note: str, error: RayError | None
-) -> RayError:
+def actor_error(actor_id: str, end: int, pid: int, status: int, note: str, error: RayError | None) -> RayError:
     """Return the error of a call that an actor will not answer.
 
     Args:

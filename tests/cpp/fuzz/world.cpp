@@ -90,7 +90,7 @@ void World::make_function() {
   transaction.set(resource.total, 2 * scheduler::kResourceUnit);
   transaction.set(resource.available, 2 * scheduler::kResourceUnit);
   const scheduler::Demand demand{scheduler::kCpu, 0, scheduler::kResourceUnit};
-  shape_ = driver_.scheduler.find_shape(transaction, &demand, 1);
+  shape_ = machine_shape_ = driver_.scheduler.find_shape(transaction, &demand, 1);
 }
 
 void World::build() {

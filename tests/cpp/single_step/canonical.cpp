@@ -68,10 +68,9 @@ void add_object(Writer& writer, const Image& image, std::uint64_t index, const O
 }
 
 void add_process(Writer& writer, std::uint64_t slot, const process::ProcessEntry& entry) {
-  const shm::Cell<std::uint32_t>* cells[] = {&entry.worker_state,   &entry.lease,         &entry.idle_next,
-                                             &entry.idle_previous,  &entry.blocked_depth, &entry.hold_high_water,
-                                             &entry.pin_high_water, &entry.spilling,      &entry.actor,
-                                             &entry.bundle};
+  const shm::Cell<std::uint32_t>* cells[] = {
+      &entry.worker_state,    &entry.lease,          &entry.idle_next, &entry.idle_previous, &entry.blocked_depth,
+      &entry.hold_high_water, &entry.pin_high_water, &entry.spilling,  &entry.actor,         &entry.bundle};
   std::uint64_t position = 0;
   for (const auto* found : cells) writer.cell("process row", slot << 16 | position++, *found);
   writer.cell("process row", slot << 16 | position, entry.gpus);
@@ -132,10 +131,9 @@ std::vector<Word> canonical(const Image& image) {
   writer.table<scheduler::ActorEntry>("actor table", header.scheduler.actors, [&](std::uint64_t index, const auto& entry) {
     writer.bytes("actor", index, &entry, sizeof(entry));
   });
-  writer.table<scheduler::PlacementEntry>("placement groups", header.scheduler.placements,
-                                          [&](std::uint64_t index, const auto& entry) {
-                                            writer.bytes("placement group", index, &entry, sizeof(entry));
-                                          });
+  writer.table<scheduler::PlacementEntry>(
+      "placement groups", header.scheduler.placements,
+      [&](std::uint64_t index, const auto& entry) { writer.bytes("placement group", index, &entry, sizeof(entry)); });
   writer.table<scheduler::BundleEntry>("bundles", header.scheduler.bundles, [&](std::uint64_t index, const auto& entry) {
     writer.bytes("bundle", index, &entry, sizeof(entry));
   });

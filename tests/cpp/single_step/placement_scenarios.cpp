@@ -44,7 +44,8 @@ Index begin_group(Domain& domain, const Bundles& bundles, bool cut_off = false) 
   drop(domain, description);
   for (std::size_t i = 0; i + (cut_off ? 1 : 0) < bundles.size(); ++i) {
     change(domain, [&](Transaction& transaction, Wakes&) {
-      EXPECT(domain.scheduler.add_bundle(transaction, placement, bundles[i].data(), static_cast<std::uint32_t>(bundles[i].size())));
+      EXPECT(domain.scheduler.add_bundle(transaction, placement, bundles[i].data(),
+                                         static_cast<std::uint32_t>(bundles[i].size())));
     });
   }
   return placement;
@@ -144,7 +145,8 @@ void add_placings(std::vector<Scenario>& list) {
                   .prepare =
                       [](World& world) {
                         machine(world, 2, 2);
-                        world.slot = make_group(world.driver, {{gpu_units(kResourceUnit)}, {cpus(1), gpu_units(kResourceUnit / 2)}});
+                        world.slot =
+                            make_group(world.driver, {{gpu_units(kResourceUnit)}, {cpus(1), gpu_units(kResourceUnit / 2)}});
                         ask_for(world, {cpus(1), gpu_units(kResourceUnit / 4)}, world.slot);
                         (void)submit(world, world.driver, {});
                       },
