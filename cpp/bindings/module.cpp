@@ -19,6 +19,7 @@
 #include "python/object_ref.hpp"
 #include "python/objects.hpp"
 #include "python/observer.hpp"
+#include "python/placement_groups.hpp"
 #include "python/session_functions.hpp"
 #include "python/store_memory.hpp"
 #include "python/streams.hpp"
@@ -39,8 +40,8 @@ NB_MODULE(_miniray_core, module) {
         python::add_executor_functions, python::add_session_functions, python::add_supervision_functions,
         python::add_observer_functions, python::add_actor_functions, python::add_await_functions,
         python::add_actor_call_functions, python::add_cancellation_functions, python::add_context_functions,
-        python::add_table_functions, python::add_stream_functions, python::add_environment_functions,
-        python::add_fault_functions}) {
+        python::add_placement_group_functions, python::add_table_functions, python::add_stream_functions,
+        python::add_environment_functions, python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

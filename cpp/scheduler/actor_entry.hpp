@@ -45,6 +45,9 @@ enum class ActorEnd : std::uint8_t {
   kUnavailable = 5,  // of a call: its process died, another is being started
   kCreatorDied = 6,
   kNoEnvironment = 7,  // its environment could not be set up; a note says why
+  kGroupRemoved = 8,   // its placement group was removed before it had started
+  kGroupGone = 9,      // the same while it was alive
+  kNoSuchNode = 10,    // it was to live on another machine
 };
 
 // Payload of a handle object whose actor is dead, and of calls that it will not answer; those refer to the handle object.

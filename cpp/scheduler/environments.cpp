@@ -53,14 +53,16 @@ void Scheduler::describe_pools(Pool* pools) const {
     std::int64_t runnable = queue.queued_count.get();
     MINIRAY_SOUND(runnable <= tasks.capacity(), "scheduler: a queue's count is wrong");
     if (runnable == 0) continue;
-    for (std::uint32_t i = 0; i < count; ++i) {
+    const bool is_in_group = queue.placement.get() != kNone;
+    if (is_in_group) runnable = runnable_in_group(queue);
+    for (std::uint32_t i = 0; i < count && !is_in_group; ++i) {
       const Demand& demand = queue.demands[i];
       MINIRAY_SOUND(demand.amount >= 0 && demand.resource < kResourceCapacity, "scheduler: a demand that cannot be");
       if (demand.amount == 0) continue;
       const std::int64_t room = left[demand.resource] < 0 ? 0 : left[demand.resource] / demand.amount;
       if (room < runnable) runnable = room;
     }
-    for (std::uint32_t i = 0; i < count; ++i) left[queue.demands[i].resource] -= runnable * queue.demands[i].amount;
+    for (std::uint32_t i = 0; i < count && !is_in_group; ++i) left[queue.demands[i].resource] -= runnable * queue.demands[i].amount;
     const std::uint32_t of = queue.environment.get();
     unserved[of] += static_cast<std::uint32_t>(runnable);
     if (of != 0 && unserved[of] == 0 && idle[of] + busy[of] == 0 && shape_can_ever_run(index)) unserved[of] = 1;  // V2

@@ -43,7 +43,8 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) {
 void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
   ProcessEntry& holder = (*processes_)[worker];
-  charge(transaction, held_shape(task), -1, false);
+  const Shape& place = shape(entry.shape.get());
+  take_share(transaction, held_shape(task), worker, place.placement.get() == kNone ? kNone : fitting_bundle(place));
   transaction.set(entry.state, as_word(TaskState::kLeased));
   transaction.set(entry.worker,
                   ProcessId{worker, process::Identity::unpack(holder.identity.load_acquire()).generation}.packed());
@@ -67,18 +68,18 @@ TaskEntry& Scheduler::leased_task(Index task) const {
   return entry;
 }
 
-void Scheduler::drop_lease(Transaction& transaction, Index worker) {
+void Scheduler::drop_lease(Transaction& transaction, Index worker, bool keeps_share) {
   ProcessEntry& holder = (*processes_)[worker];
   (void)leased_task(holder.lease.get());
   const Index index = held_shape(holder.lease.get());
   if (holder.worker_state.get() == as_word(WorkerState::kBlocked)) {
     // Takes the CPU back, to return it with the rest.
-    if (lends_cpu(holder.lease.get())) charge(transaction, index, -1, true);
+    if (lends_cpu(holder.lease.get())) charge(transaction, index, holder.bundle.get(), -1, true);
     transaction.set(holder.blocked_depth, 0);
   } else {
     transaction.add(header_->running_count, kMinusOne);
   }
-  charge(transaction, index, 1, false);
+  if (!keeps_share) return_share(transaction, index, worker);
   transaction.set(holder.lease, kNone);
 }
 
@@ -141,7 +142,7 @@ void Scheduler::begin_blocked(Transaction& transaction, ProcessId worker, Wakes&
   if (holder.blocked_depth.get() > 1) return;
   transaction.set(holder.worker_state, as_word(WorkerState::kBlocked));
   transaction.add(header_->running_count, kMinusOne);
-  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), 1, true);
+  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), holder.bundle.get(), 1, true);
   dispatch(transaction, wakes);
 }
 
@@ -152,7 +153,7 @@ void Scheduler::end_blocked(Transaction& transaction, ProcessId worker) {
   if (holder.blocked_depth.get() != 0) return;
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
-  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), -1, true);
+  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), holder.bundle.get(), -1, true);
 }
 
 void Scheduler::return_lease(Transaction& transaction, ProcessId worker) {

@@ -27,52 +27,48 @@ std::uint32_t Scheduler::find_resource(const char* name, bool add) {
   return kResourceCapacity;
 }
 
-Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count, std::uint32_t environment) {
+Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count, Place place) {
   const std::uint32_t used = shape_count();
   for (Index index = 1; index < used; ++index) {
     const Shape& known = shape(index);
-    if (known.demand_count.get() != count || known.environment.get() != environment) continue;
+    if (known.demand_count.get() != count || known.placement.get() != place.placement || known.bundle.get() != place.bundle ||
+        (known.captures.get() != 0) != place.captures || known.environment.get() != place.environment)
+      continue;
     bool equal = true;
     for (std::uint32_t i = 0; i < count && equal; ++i) {
       equal = known.demands[i].resource == demands[i].resource && known.demands[i].amount == demands[i].amount;
     }
     if (equal) return index;
   }
-  if (used >= kShapeCapacity || count > kShapeDemands) return kNone;
-  Shape& fresh = shape(used);
+  const Index free = header_->resources.free_shape.get();
+  const Index index = free != kNone ? free : used;
+  if (index >= kShapeCapacity || count > kShapeDemands) return kNone;
+  Shape& fresh = shape(index);
+  if (free != kNone) {
+    transaction.set(header_->resources.free_shape, fresh.next.get());
+  } else {
+    transaction.set(header_->resources.shape_count, used + 1);
+  }
   std::memcpy(fresh.demands, demands, count * sizeof(Demand));
   transaction.set(fresh.demand_count, count);
-  transaction.set(fresh.environment, environment);
-  transaction.set(header_->resources.shape_count, used + 1);
-  return used;
+  transaction.set(fresh.environment, place.environment);
+  transaction.set(fresh.placement, place.placement);
+  transaction.set(fresh.bundle, place.bundle);
+  transaction.set(fresh.captures, place.captures ? 1 : 0);
+  if (place.placement != kNone) {
+    transaction.set(fresh.next, placements[place.placement].first_shape.get());
+    transaction.set(placements[place.placement].first_shape, index);
+  }
+  return index;
 }
 
 bool Scheduler::shape_can_ever_run(Index index) const {
   const Shape& wanted = shape(index);
+  if (wanted.placement.get() != kNone) return placement_can_ever_fit(wanted.placement.get());
   for (std::uint32_t i = 0; i < demand_count(wanted); ++i) {
     if (resource(wanted.demands[i].resource).total.get() < wanted.demands[i].amount) return false;
   }
   return true;
-}
-
-bool Scheduler::fits(const Shape& wanted) const {
-  const std::uint32_t count = demand_count(wanted);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const Demand& demand = wanted.demands[i];
-    if (demand.amount > 0 && resource(demand.resource).available.get() < demand.amount) return false;
-  }
-  return true;
-}
-
-void Scheduler::charge(Transaction& transaction, Index index, std::int64_t sign, bool cpu_only) {
-  const Shape& wanted = shape(index);
-  const std::uint32_t count = demand_count(wanted);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const Demand demand = wanted.demands[i];
-    if (cpu_only && demand.resource != kCpu) continue;
-    MINIRAY_SOUND(demand.amount >= 0, "scheduler: a demand that cannot be");
-    transaction.add(resource(demand.resource).available, sign * demand.amount);
-  }
 }
 
 // --- queues --------------------------------------------------------------------------------------------------------
@@ -169,10 +165,16 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
 }
 
 void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) {
+  if (header_->removed_placements.first.get() != kNone) [[unlikely]]
+    wakes.removals = true;
   while (transaction.room() > 128) {
     bool lacks_worker = false;
     const Index index = best_shape(lacks_worker);
     wakes.doorbell = wakes.doorbell || lacks_worker;
+    if (header_->waiting_placements.first.get() != kNone) [[unlikely]] {
+      const Index head = index == kNone ? kNone : shape(index).head.get();
+      if (place_next(transaction, head == kNone ? ~0ULL : tasks[head].sequence.get(), wakes)) continue;
+    }
     if (index == kNone) return;
     const Index worker = idle_head(shape(index));
     const Index task = shape(index).head.get();

@@ -30,6 +30,8 @@ from miniray.exceptions import (
     RayTaskError,
     TaskCancelledError,
 )
+from miniray.util.placement_group import placement_group, remove_placement_group
+from miniray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 REFUSED = (ObjectLostError, ObjectStoreFullError, OutOfDiskError, OSError, MemoryError, RaySystemError)
 FUNCTIONS = 5  # of expect_nothing_held: objects that stay
@@ -38,7 +40,21 @@ CALLERS_OF_SMALL = 3  # work, call, hold: each travels with a `small` of its own
 ROWS = 16_000  # results, more than the table keeps pages for
 
 
+def use_a_group(task):
+    group = placement_group([{"CPU": 1}, {"CPU": 0.5}], name="group")
+    try:
+        ray.get(group.ready())
+        inside = PlacementGroupSchedulingStrategy(group)
+        assert ray.get(task.options(num_cpus=0.5, scheduling_strategy=inside).remote(3))[1] == 3
+    finally:
+        while True:
+            with contextlib.suppress(*REFUSED):  # by the fault, which comes once
+                remove_placement_group(group)
+                break
+
+
 def use_everything():
+    use_a_group(work)
     large = ray.put(b"x" * 100_000)
     refs = [work.remote(i, large) for i in range(4)]
     assert [total for _, total in ray.get(refs)] == list(range(4))

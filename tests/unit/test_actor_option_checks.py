@@ -56,8 +56,6 @@ class Plain:
     [
         {"runtime_env": {"conda": "x"}},
         {"enable_tensor_transport": True},
-        {"placement_group_bundle_index": 0},
-        {"placement_group_capture_child_tasks": True},
     ],
     ids=lambda options: next(iter(options)),
 )

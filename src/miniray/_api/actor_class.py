@@ -18,6 +18,7 @@ from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
 from miniray._api.actor_options import resolve_actor_demands, resolve_concurrency, validate_actor_options
 from miniray._api.environments import number_for, without_empty
 from miniray._api.exported import export
+from miniray._api.places import resolve_place
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
 from miniray._runtime.actor_host import Construct
@@ -166,8 +167,9 @@ class ActorClass:
     def _prepare(self, caller: core.Caller) -> None:
         """Export the class to the running session and configure its caller."""
         place, hold = resolve_actor_demands(self._options)
-        shape, can_run = core._find_shape(place.units(), number_for(self._options.get("runtime_env")))
-        if not can_run:
+        where = resolve_place(self._options, self.__name__, hold, place)
+        shape, can_run = where.find_shape(place, number_for(self._options.get("runtime_env")))
+        if not can_run and where.group is None:
             warn_once(
                 f"impossible:{sorted(place.units().items())}",
                 f"The actor '{self.__name__}' asks for {place.quantities()}, more than this session has in all: it "
@@ -188,8 +190,9 @@ class ActorClass:
                 "the actor, cannot outlive this program.",
             )
         restarts = self._options.get("max_restarts") or 0
-        caller.configure_creation(core._find_shape(hold.units())[0], restarts, concurrency.is_several, is_detached)
+        caller.configure_creation(where.find_shape(hold)[0], restarts, concurrency.is_several, is_detached)
         caller.configure(function, shape, 0, 0, 1, 0)
+        caller.configure_place(where.group, where.refusal)
 
 
 class _ClassWithOptions:

@@ -24,6 +24,7 @@ from miniray._api.options import (
     resolve_max_calls,
     validate_task_options,
 )
+from miniray._api.places import resolve_place
 from miniray._api.warn_once import warn_once
 from miniray._runtime.generators import Dynamic, Flat
 
@@ -118,9 +119,10 @@ class RemoteFunction:
         options = self._options
         demand = resolve_demand(options)
         units = demand.units()
-        shape, can_run = core._find_shape(units, number_for(options.get("runtime_env")))
         name = options.get("name") or self._function.__name__
-        if not can_run:
+        place = resolve_place(options, self._function.__name__, demand)
+        shape, can_run = place.find_shape(demand, number_for(options.get("runtime_env")))
+        if not can_run and place.group is None:
             warn_once(
                 f"impossible:{sorted(units.items())}",
                 f"The call of '{name}' asks for {demand.quantities()}, more than this session has in all: it stays "
@@ -149,6 +151,7 @@ class RemoteFunction:
             least,
             most,
         )
+        caller.configure_place(place.group, place.refusal)
         configure_stream(caller, num_returns, options.get("_generator_backpressure_num_objects"))
 
     def _runnable(self, name: str, num_returns: int | str) -> object:

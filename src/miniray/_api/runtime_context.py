@@ -1,7 +1,7 @@
 # _api/runtime_context.py - get_runtime_context.
 #
 # Invariants  R1 an object of the class holds nothing: what it tells is of the task that runs when it is asked.
-#             R2 ids are hex digits: of a task 48, its sequence number first; of an actor those of its handles.
+#             R2 ids are hex digits: of a task those of ids.task_id(), of an actor those of its handles.
 """What a task or an actor may know of itself."""
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._api import environments
+from miniray._api import accelerators, environments
 from miniray._api.actor_handle import ActorHandle
 from miniray._api.option_table import RESOURCE_UNIT
-from miniray._api.unsupported import raise_later
-from miniray._runtime import actor_host, ids, namespace
+from miniray._runtime import actor_host, function_names, ids, namespace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,10 +70,9 @@ class RuntimeContext:
         return None if running is None else running[1]
 
     def get_task_function_name(self) -> str | None:
-        """Refuse: the name of the function apart from that of the task is later work."""
-        if ids.running() is None:
-            return None
-        raise_later("get_runtime_context().get_task_function_name()")
+        """Return module and name of the function or the method that runs; None in the driver."""
+        running = ids.running()
+        return None if running is None else function_names.full_name(running[4])
 
     def get_actor_id(self) -> str | None:
         """Return the id of the actor of this process, that of its handles; None without one."""
@@ -140,21 +138,23 @@ class RuntimeContext:
         return running[3]
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
-        """Refuse: which GPUs a task holds is later work."""
-        raise_later("get_runtime_context().get_accelerator_ids()")
+        """Return the accelerators that the running task or actor holds, by family, as their drivers name them."""
+        return accelerators.accelerator_ids()
 
     def get_resource_ids(self) -> dict[str, list[str]]:
-        """Refuse: the same under its old name."""
-        raise_later("get_runtime_context().get_resource_ids()")
+        """Return the same: its old name."""
+        return self.get_accelerator_ids()
 
     def get_placement_group_id(self) -> str | None:
-        """Return None: there are no placement groups."""
-        return None
+        """Return the id of the placement group that the running task or actor is in; None without one."""
+        current = core._current_placement()
+        return None if current is None else current[0].hex()
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """False: there are no placement groups."""
-        return False
+        """Whether what the running task or actor makes belongs to its placement group."""
+        current = core._current_placement()
+        return current is not None and current[1]
 
     def get_runtime_env_string(self) -> str:
         """Return the runtime environment of this process as JSON."""

@@ -18,6 +18,7 @@ from miniray._runtime import (
     actor_host,
     environment,
     generators,
+    gpus,
     namespace,
     output,
     structured_log,
@@ -65,8 +66,9 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _before_task(threads: str) -> None:
-    """Tell numeric libraries how many threads a task may use, unless the user has."""
+def _before_task(threads: str, held_gpus: int) -> None:
+    """Tell numeric libraries how many threads a task may use, unless the user has; and which GPUs."""
+    gpus.show(held_gpus)
     if not _threads_given and not environment.sets_threads():
         os.environ["OMP_NUM_THREADS"] = threads
 

@@ -40,6 +40,8 @@ World::~World() {
 
 void World::open() {
   runtime::DomainConfig config;
+  config.placement_capacity = 8;
+  config.bundle_capacity = 16;
   config.object_capacity = 200;
   config.task_capacity = 60;
   config.actor_capacity = 20;
@@ -92,9 +94,9 @@ void World::make_function() {
   transaction.set(resource.total, 2 * scheduler::kResourceUnit);
   transaction.set(resource.available, 2 * scheduler::kResourceUnit);
   const scheduler::Demand demand{scheduler::kCpu, 0, scheduler::kResourceUnit};
-  shape_ = driver_.scheduler.find_shape(transaction, &demand, 1);
+  shape_ = machine_shape_ = driver_.scheduler.find_shape(transaction, &demand, 1);
   const std::uint32_t environment = driver_.scheduler.find_environment(transaction, described);
-  other_shape_ = driver_.scheduler.find_shape(transaction, &demand, 1, environment);
+  other_shape_ = driver_.scheduler.find_shape(transaction, &demand, 1, {.environment = environment});
 }
 
 void World::build() {

@@ -92,6 +92,7 @@ class World {
   void give_back();
   void use_queue();
   void use_registry();
+  void use_placement_group();
   void use_outside_id();
   void use_blob_store();
   void supervise();
@@ -119,6 +120,8 @@ class World {
   Index function_ = kNone;
   Index shape_ = kNone;
   Index other_shape_ = kNone;  // of environment 1
+  Index machine_shape_ = kNone;
+  std::vector<Index> groups_;
 };
 
 }  // namespace fuzz

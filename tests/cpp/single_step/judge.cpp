@@ -117,6 +117,8 @@ std::string what_is_left(Domain& domain) {
   const std::uint32_t described = domain.scheduler.environment_count() - 1;  // environments stay, and what describes them
   if (const auto count = domain.objects.slots.used_count(); count != described) return say("object rows", count - described);
   if (const auto count = domain.scheduler.actors.used_count(); count != 0) return say("actor rows", count);
+  if (const auto count = domain.scheduler.placements.used_count(); count != 0) return say("placement groups", count);
+  if (const auto count = domain.scheduler.bundles.used_count(); count != 0) return say("bundles", count);
   if (const auto count = domain.waits.nodes.used_count(); count != 0) return say("wait nodes", count);
   if (const auto count = domain.waits.groups.used_count(); count != 0) return say("wait groups", count);
   if (const auto count = domain.heap.used_bytes(); count != 0) return say("bytes of the heap", count);
@@ -155,6 +157,13 @@ std::string everybody_leaves(Domain& domain) {
     (void)recovery::recover_process(domain, {slot, identity.generation}, {identity.number, kKilled});
   }
   kill_detached(domain);
+  std::vector<Index> hosts(domain.processes.capacity() + 1);
+  domain.scheduler.placements.for_each_used([&](Index placement) {
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    (void)domain.scheduler.remove_placement(transaction, placement, hosts.data(), wakes);
+  });
+  domain.settle_removals();
   // Twice: what ends in one environment may let a task of another go.
   for (std::uint32_t i = 0; i < 2 * domain.scheduler.environment_count(); ++i) {
     domain.own_entry().environment.store_ordered(i % domain.scheduler.environment_count());

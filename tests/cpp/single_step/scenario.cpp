@@ -20,6 +20,7 @@ std::vector<Scenario> all_scenarios() {
   add_environment_scenarios(list);
   add_actor_scenarios(list);
   add_stream_scenarios(list);
+  add_placement_scenarios(list);
   add_recovery_scenarios(list);
   return list;
 }

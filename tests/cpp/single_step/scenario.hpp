@@ -65,6 +65,7 @@ void add_scheduler_scenarios(std::vector<Scenario>& list);
 void add_environment_scenarios(std::vector<Scenario>& list);
 void add_actor_scenarios(std::vector<Scenario>& list);
 void add_stream_scenarios(std::vector<Scenario>& list);
+void add_placement_scenarios(std::vector<Scenario>& list);
 void add_recovery_scenarios(std::vector<Scenario>& list);
 
 // --- words of the scenarios -------------------------------------------------------------------------------------------------
