@@ -72,7 +72,10 @@ struct alignas(64) ProcessEntry {
   Cell<Index> spilling;             // objects that this process writes to the spill file, a chain
   Atomic<std::uint32_t> life;  // 1 + the worker's descriptor of a pipe that exec closes: by it a new supervisor finds the pipe
   Cell<Index> actor;           // that this process hosts, or whose constructor it runs
-  std::uint8_t padding[44];
+  Cell<Index> bundle;          // of a placement group, that its lease or its actor takes from; kNone: the machine
+  std::uint32_t padding;
+  Cell<std::uint64_t> gpus;  // that its lease or its actor holds, a bit each
+  std::uint8_t more_padding[24];
 };
 static_assert(shm::kShareable<ProcessEntry> && sizeof(ProcessEntry) == 128);
 

@@ -8,6 +8,7 @@
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
 #include "python/objects.hpp"
+#include "python/placement_groups.hpp"
 
 namespace miniray::python {
 
@@ -29,9 +30,12 @@ struct CallerObject {
   std::uint32_t result_count;
   std::uint32_t retries;
   CallKind kind;
-  PyObject* actor;      // of a method: the ref of the handle object, which keeps the actor; bare for a weak handle
-  ObjectKey actor_key;  // of the same
-  Index hold_shape;     // of a creation
+  PyObject* actor;                // of a method: the ref of the handle object, which keeps the actor; bare for a weak handle
+  ObjectKey actor_key;            // of the same
+  Index hold_shape;               // of a creation
+  ObjectKey placement;            // ready object of the placement group that it is made in; none
+  scheduler::DeathCause refusal;  // kDied: none; what else is the error of each call
+  std::uint64_t captured;         // Session::captured when it was configured
   std::uint32_t restarts;
   std::uint32_t actor_flags;
 };
@@ -92,7 +96,7 @@ bool join_actor(Transaction& transaction, CallerObject* self, scheduler::TaskEnt
 PyObject* call(PyObject* callable, PyObject* const* arguments, std::size_t flags, PyObject* names) {
   CallerObject* self = cast(callable);
   const Py_ssize_t count = PyVectorcall_NARGS(flags);
-  if (session == nullptr || self->epoch != epoch) [[unlikely]] {
+  if (session == nullptr || self->epoch != epoch || self->captured != session->captured) [[unlikely]] {
     if (!require_session()) return nullptr;
     Owned result(PyObject_CallMethod(self->owner, "_prepare", "O", callable));
     if (!result) return nullptr;
@@ -205,6 +209,8 @@ again:
         return full_table("object entries", domain.objects.slots.capacity(), "object_capacity");
       }
       Transaction::init(domain.objects[result].producer, task);
+      Transaction::init(domain.objects[result].maker,
+                        static_cast<std::uint32_t>(domain.header().scheduler.next_sequence.get() + 1));
       if (previous == shm::kNone) {
         transaction.set(entry.first_result, result);
       } else {
@@ -240,6 +246,11 @@ again:
       results.push_back(domain.objects.key(domain.scheduler.actors[entry.actor.get()].handle.get()));
     for (Index result = entry.first_result.get(); result != shm::kNone; result = domain.objects[result].next_result.get()) {
       results.push_back(domain.objects.key(result));
+    }
+    if (self->placement || self->refusal != scheduler::DeathCause::kDied) [[unlikely]] {
+      const bool is_open = !self->placement || open_placement(self->placement) != shm::kNone;
+      const scheduler::DeathCause cause = is_open ? self->refusal : scheduler::DeathCause::kGroupRemoved;
+      if (cause != scheduler::DeathCause::kDied) domain.scheduler.refuse(transaction, task, cause, wakes);
     }
     domain.scheduler.submit(transaction, task, wakes);
     flush_releases(transaction);
@@ -303,6 +314,24 @@ PyObject* configure(PyObject* object, PyObject* args) {
   self->retries = retries < 0 ? scheduler::kRetryForever : static_cast<std::uint32_t>(retries);
   Py_XSETREF(self->function, Py_NewRef(function));
   self->epoch = epoch;
+  self->captured = session->captured;
+  self->placement = {};
+  self->refusal = scheduler::DeathCause::kDied;
+  Py_RETURN_NONE;
+}
+
+// configure_place(id of a placement group or None, cause or 0): calls are of that group; with a cause they fail with its error.
+PyObject* configure_place(PyObject* object, PyObject* args) {
+  CallerObject* self = cast(object);
+  PyObject* id = nullptr;
+  unsigned char cause = 0;
+  if (!PyArg_ParseTuple(args, "Ob", &id, &cause)) return nullptr;
+  if (cause != 0 && cause != static_cast<unsigned char>(scheduler::DeathCause::kNoSuchNode) &&
+      cause != static_cast<unsigned char>(scheduler::DeathCause::kGroupRemoved))
+    return PyErr_Format(PyExc_ValueError, "%u is no reason to refuse a call", cause);
+  if (!require_session() || (id != Py_None && !parse_placement_id(id, self->placement))) return nullptr;
+  self->refusal = static_cast<scheduler::DeathCause>(cause);
+  if (id != Py_None && !self->placement) self->refusal = scheduler::DeathCause::kGroupRemoved;  // of another session
   Py_RETURN_NONE;
 }
 
@@ -341,6 +370,7 @@ PyGetSetDef properties[] = {{"__name__", get_name, nullptr, nullptr, nullptr},
                             {}};
 PyMethodDef methods[] = {{"configure", guarded<configure>, METH_VARARGS, nullptr},
                          {"configure_creation", guarded<configure_creation>, METH_VARARGS, nullptr},
+                         {"configure_place", guarded<configure_place>, METH_VARARGS, nullptr},
                          {"configure_method", guarded<configure_method>, METH_O, nullptr},
                          {nullptr, nullptr, 0, nullptr}};
 PyMemberDef members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(CallerObject, vectorcall), READONLY, nullptr}, {}};

@@ -55,7 +55,7 @@ PyObject* demands_of(Index index) {
   return told.release();
 }
 
-// _running_task(call or None): (sequence, name, {resource: units}, whether it is cancelled) of that call, or of the task of this process;
+// _running_task(call or None): (sequence, name, {resource: units}, whether it is cancelled, what runs) of that call, or of the task of this process;
 // None when there is none. It keeps its row until it ends, and what is read here does not change.
 PyObject* running_task(PyObject*, PyObject* call) {
   if (session == nullptr) Py_RETURN_NONE;
@@ -70,8 +70,8 @@ PyObject* running_task(PyObject*, PyObject* call) {
   const Index actor = entry.actor.get();
   Owned demands(demands_of(actor != shm::kNone ? session->domain.scheduler.actors[actor].hold_shape.get() : entry.shape.get()));
   if (!demands) return nullptr;
-  return Py_BuildValue("(KNNO)", static_cast<unsigned long long>(entry.sequence.get()), task_name(entry), demands.release(),
-                       entry.has(scheduler::kCancelled) ? Py_True : Py_False);
+  return Py_BuildValue("(KNNON)", static_cast<unsigned long long>(entry.sequence.get()), task_name(entry), demands.release(),
+                       entry.has(scheduler::kCancelled) ? Py_True : Py_False, task_callable(entry));
 }
 
 // _session_name(): of the session of this process; empty without one.

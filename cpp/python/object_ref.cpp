@@ -121,6 +121,23 @@ PyObject* await_ref(PyObject* self) { return PyObject_CallOneArg(hooks.awaiting,
 PyObject* future(PyObject* self, PyObject*) { return PyObject_CallOneArg(hooks.future, self); }
 PyObject* as_future(PyObject* self, PyObject*) { return PyObject_CallOneArg(hooks.as_future, self); }
 
+PyObject* task_id(PyObject* self, PyObject*) {
+  if (!check_object_ref(self)) return nullptr;
+  const SessionUse use;
+  std::uint32_t maker = 0;
+  {
+    const Transaction transaction(session->domain.lock);
+    const ObjectKey key = key_of(self);
+    if (session->domain.objects.is_current(key)) maker = session->domain.objects[key.slot].maker.get();
+  }
+  const Owned number(PyLong_FromUnsignedLong(maker));
+  return number ? PyObject_CallOneArg(hooks.task_id, number.get()) : nullptr;
+}
+PyObject* job_id(PyObject* self, PyObject* none) {
+  const Owned task(task_id(self, none));
+  return task ? PyObject_CallMethod(task.get(), "job_id", nullptr) : nullptr;
+}
+
 PyObject* copy(PyObject* self, PyObject*) { return Py_NewRef(self); }
 
 PyObject* rebuild(PyObject*, PyObject* args) {
@@ -173,6 +190,8 @@ PyMethodDef methods[] = {
     {"size", guarded<size>, METH_NOARGS | METH_CLASS, "Bytes of an id."},
     {"future", guarded<future>, METH_NOARGS,
      "A concurrent.futures.Future of its value. Cancelling that does not cancel the task."},
+    {"task_id", guarded<task_id>, METH_NOARGS, "The TaskID of the task that makes its value, or put it."},
+    {"job_id", guarded<job_id>, METH_NOARGS, "The JobID of the program."},
     {"as_future", guarded<as_future>, METH_NOARGS, "An asyncio.Future of its value, of the running loop."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "ObjectRef[int], for annotations."},
     {"__reduce__", guarded<reduce>, METH_NOARGS, nullptr},

@@ -348,15 +348,17 @@ PyObject* get_value(ObjectKey key, std::int64_t deadline_ns) {
 }
 
 Index write_object(Encoder& encoder) {
-  Domain& domain = session->domain;
   const Index slot = create_writing_object();
-  if (slot == shm::kNone) return shm::kNone;
+  if (slot == shm::kNone || fill_object(slot, encoder)) return slot;
+  discard_writing_object(slot);
+  return shm::kNone;
+}
+
+bool fill_object(Index slot, Encoder& encoder) {
+  Domain& domain = session->domain;
   PayloadMemory memory;
   do {
-    if (!memory.reserve(slot, encoder.payload_size(), encoder.reference_count())) {
-      discard_writing_object(slot);
-      return shm::kNone;
-    }
+    if (!memory.reserve(slot, encoder.payload_size(), encoder.reference_count())) return false;
     encoder.write(memory);
   } while (!memory.finish());
   if (records_call_sites) [[unlikely]]
@@ -368,7 +370,7 @@ Index write_object(Encoder& encoder) {
       domain.objects.add_contained(transaction, slot, references[position]);
     }
   }
-  return slot;
+  return true;
 }
 
 bool add_object_functions(PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }

@@ -271,19 +271,19 @@ PyObject* observe_session(PyObject*, PyObject* args) {
     const Owned rows(process_list(processes));
     if (!resources || !demands || !rows) return nullptr;
     const auto bytes = [](std::uint64_t size) { return static_cast<unsigned long long>(size); };
-    return Py_BuildValue("{s:s,s:I,s:i,s:K,s:K,s:K,s:K,s:O,s:K,s:O,s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:O,s:O,s:O}", "name",
-                         look.name(), "layout_version", header.version.load_acquire(), "driver_pid",
-                         header.creator.load_acquire(), "driver_start_ticks", bytes(header.creator_start_time.load_acquire()),
-                         "used_bytes", bytes(header.heap.used_bytes.get()), "capacity_bytes",
-                         bytes(header.heap.page_count == 0 ? 0 : (header.heap.page_count - 1) * platform::kPageBytes),
-                         "resident_bytes", bytes(observation.heap_resident_bytes()), "capacity_was_given",
-                         header.config.heap_size_was_given != 0 ? Py_True : Py_False, "control_resident_bytes",
-                         bytes(observation.control_resident_bytes()), "records_call_sites",
-                         header.objects.call_sites_offset != 0 ? Py_True : Py_False, "objects", counts.objects,
-                         "object_capacity", header.config.object_capacity, "tasks", counts.tasks, "task_capacity",
-                         header.config.task_capacity, "queued", header.scheduler.resources.queued_count.get(), "running",
-                         header.scheduler.running_count.get(), "finished", bytes(header.scheduler.finished_count.get()),
-                         "resources", resources.get(), "queued_demands", demands.get(), "processes", rows.get());
+    return Py_BuildValue(
+        "{s:s,s:I,s:i,s:K,s:K,s:K,s:K,s:O,s:K,s:O,s:I,s:I,s:I,s:I,s:I,s:I,s:K,s:O,s:O,s:O}", "name", look.name(),
+        "layout_version", header.version.load_acquire(), "driver_pid", header.creator.load_acquire(), "driver_start_ticks",
+        bytes(header.creator_start_time.load_acquire()), "used_bytes", bytes(header.heap.used_bytes.get()), "capacity_bytes",
+        bytes(header.heap.page_count == 0 ? 0 : (header.heap.page_count - 1) * platform::kPageBytes), "resident_bytes",
+        bytes(observation.heap_resident_bytes()), "capacity_was_given",
+        header.config.heap_size_was_given != 0 ? Py_True : Py_False, "control_resident_bytes",
+        bytes(observation.control_resident_bytes()), "records_call_sites",
+        header.objects.call_sites_offset != 0 ? Py_True : Py_False, "objects", counts.objects, "object_capacity",
+        header.config.object_capacity, "tasks", counts.tasks, "task_capacity", header.config.task_capacity, "queued",
+        header.scheduler.resources.queued_count.get() - header.scheduler.listed_placements.get(), "running",
+        header.scheduler.running_count.get(), "finished", bytes(header.scheduler.finished_count.get()), "resources",
+        resources.get(), "queued_demands", demands.get(), "processes", rows.get());
   } catch (const std::bad_alloc&) {
     return PyErr_NoMemory();
   }

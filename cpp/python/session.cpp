@@ -272,6 +272,10 @@ Index create_writing_object() {
   Transaction transaction(domain.lock);
   const Index slot = domain.objects.create(transaction, store::ObjectState::kWriting, 0);
   if (slot != shm::kNone) {
+    if (session->current_task != shm::kNone) {
+      const std::uint64_t maker = domain.scheduler.tasks[session->current_task].sequence.get();
+      Transaction::init(domain.objects[slot].maker, static_cast<std::uint32_t>(maker));
+    }
     (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), slot);
     return slot;
   }

@@ -49,6 +49,7 @@ struct Hooks {
   PyObject* awaiting = nullptr;        // (ref) -> iterator that gives its value, as __await__ does
   PyObject* future = nullptr;          // (ref) -> concurrent.futures.Future
   PyObject* as_future = nullptr;       // (ref) -> asyncio.Future
+  PyObject* task_id = nullptr;         // (number of a task) -> TaskID
 };
 
 struct Session {
@@ -64,6 +65,7 @@ struct Session {
   std::vector<Index> read_errors;  // objects in error that were raised here; small, errors are rare
   std::vector<Index> releases;     // objects whose count came to 0 and whose hold bit may still be set
   Index current_task = shm::kNone;
+  std::uint64_t captured = 0;   // placement group that what this process submits belongs to, unless it says otherwise; 0: none
   bool runs_user_code = false;  // the main thread is in the function of current_task, which may be interrupted
   unsigned long main_thread = 0;
   std::atomic<bool> ends = false;  // being closed: no new calls

@@ -10,6 +10,7 @@
 #include "python/domain_errors.hpp"
 #include "python/guard.hpp"
 #include "python/object_ref.hpp"
+#include "python/placement_groups.hpp"
 #include "python/store_memory.hpp"
 #include "runtime/write_guard.hpp"
 
@@ -233,17 +234,21 @@ PyObject* set_resources(PyObject*, PyObject* args) {
       return PyErr_Format(PyExc_ValueError, "at most %u kinds of resources; %R is one too many", scheduler::kResourceCapacity,
                           key);
     }
-    transaction.set(session->domain.scheduler.resource(index).total, units);
-    transaction.set(session->domain.scheduler.resource(index).available, units);
+    session->domain.scheduler.set_total(transaction, index, units);
   }
   Py_RETURN_NONE;
 }
 
-// _find_shape({name: units}): (index, can ever run)
+// _find_shape({name: units}, id of a placement group=None, bundle=-1, whether it captures=False): (index, can ever run). Of a group that
+// is removed: (0, True), with which nothing may run.
 PyObject* find_shape(PyObject*, PyObject* args) {
   PyObject* wanted = nullptr;
-  if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &wanted)) return nullptr;
-  if (!require_session()) return nullptr;
+  PyObject* group = Py_None;
+  int bundle = -1;
+  int captures = 0;
+  ObjectKey group_key;
+  if (!PyArg_ParseTuple(args, "O!|Oip", &PyDict_Type, &wanted, &group, &bundle, &captures)) return nullptr;
+  if (!require_session() || (group != Py_None && !parse_placement_id(group, group_key))) return nullptr;
   scheduler::Demand demands[scheduler::kShapeDemands];
   std::uint32_t count = 0;
   PyObject *key = nullptr, *value = nullptr;
@@ -261,7 +266,12 @@ PyObject* find_shape(PyObject*, PyObject* args) {
     }
     demands[count++] = {resource, 0, units};
   }
-  const Index shape = scheduler.find_shape(transaction, demands, count);
+  scheduler::Scheduler::Place place;
+  if (group != Py_None) {
+    place = {open_placement(group_key), static_cast<std::uint32_t>(bundle), captures != 0};
+    if (place.placement == shm::kNone) return Py_BuildValue("(IO)", 0, Py_True);
+  }
+  const Index shape = scheduler.find_shape(transaction, demands, count, place);
   if (shape == shm::kNone)
     return PyErr_Format(PyExc_ValueError, "at most %u different resource demands in a session", scheduler::kShapeCapacity - 1);
   return Py_BuildValue("(IO)", shape, scheduler.shape_can_ever_run(shape) ? Py_True : Py_False);
@@ -270,17 +280,18 @@ PyObject* find_shape(PyObject*, PyObject* args) {
 PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"dumps_slow",    "loads",      "dumps",      "crash_error", "raise_error",    "ray_error",
                                 "timeout_error", "store_full", "lost_error", "auto_init",   "unpickle_error", "unread_error",
-                                "actor_error",   "awaiting",   "future",     "as_future",   nullptr};
+                                "actor_error",   "awaiting",   "future",     "as_future",   "task_id",        nullptr};
   Hooks fresh;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow, &fresh.loads,
-                                   &fresh.dumps, &fresh.crash_error, &fresh.raise_error, &fresh.ray_error, &fresh.timeout_error,
-                                   &fresh.store_full, &fresh.lost_error, &fresh.auto_init, &fresh.unpickle_error,
-                                   &fresh.unread_error, &fresh.actor_error, &fresh.awaiting, &fresh.future, &fresh.as_future)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOOOOOOOO", const_cast<char**>(names), &fresh.dumps_slow,
+                                   &fresh.loads, &fresh.dumps, &fresh.crash_error, &fresh.raise_error, &fresh.ray_error,
+                                   &fresh.timeout_error, &fresh.store_full, &fresh.lost_error, &fresh.auto_init,
+                                   &fresh.unpickle_error, &fresh.unread_error, &fresh.actor_error, &fresh.awaiting,
+                                   &fresh.future, &fresh.as_future, &fresh.task_id)) {
     return nullptr;
   }
   for (PyObject* hook : {fresh.dumps_slow, fresh.loads, fresh.dumps, fresh.crash_error, fresh.raise_error, fresh.ray_error,
                          fresh.timeout_error, fresh.store_full, fresh.lost_error, fresh.auto_init, fresh.unpickle_error,
-                         fresh.unread_error, fresh.actor_error, fresh.awaiting, fresh.future, fresh.as_future}) {
+                         fresh.unread_error, fresh.actor_error, fresh.awaiting, fresh.future, fresh.as_future, fresh.task_id}) {
     Py_INCREF(hook);  // for ever: set once per process
   }
   hooks = fresh;

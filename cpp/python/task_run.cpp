@@ -5,6 +5,7 @@
 
 #include "python/caller.hpp"
 #include "python/objects.hpp"
+#include "python/placement_groups.hpp"
 
 namespace miniray::python {
 
@@ -201,10 +202,15 @@ Function* begin_function(const scheduler::TaskEntry& task) {
   Function* function = find_function({task.function.get(), task.function_generation.get()});
   if (function == nullptr) return nullptr;
   static PyObject* last_threads = nullptr;
-  if (last_threads != function->threads.get()) {
-    Owned none(PyObject_CallOneArg(worker_hooks.before_task.get(), function->threads.get()));
+  static std::uint64_t last_gpus = 0;
+  const std::uint64_t gpus = session->domain.own_entry().gpus.get();
+  if (last_threads != function->threads.get() || last_gpus != gpus) {
+    const Owned held(PyLong_FromUnsignedLongLong(gpus));
+    Owned none(held ? PyObject_CallFunctionObjArgs(worker_hooks.before_task.get(), function->threads.get(), held.get(), nullptr)
+                    : nullptr);
     if (!none) return nullptr;
     Py_XSETREF(last_threads, Py_NewRef(function->threads.get()));
+    last_gpus = gpus;
   }
   return function;
 }
@@ -215,6 +221,12 @@ PyObject* task_name(const scheduler::TaskEntry& task) {
   const auto found = functions.find(task.function.get());
   if (found == functions.end() || !found->second.name) Py_RETURN_NONE;
   return Py_NewRef(found->second.name.get());
+}
+
+PyObject* task_callable(const scheduler::TaskEntry& task) {
+  const auto found = functions.find(task.function.get());
+  if (found == functions.end() || !found->second.callable) Py_RETURN_NONE;
+  return Py_NewRef(found->second.callable.get());
 }
 
 bool decode_arguments(const scheduler::TaskEntry& task, Arguments& arguments, bool& is_dependency) {
@@ -303,6 +315,7 @@ bool run_task(Index task, bool& leave) {
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   Owned result;
   bool is_dependency = false;
+  if (!entry.is_call()) note_captured_placement(entry);
   Function* function = begin_function(entry);
   if (function != nullptr) {
     Arguments given;

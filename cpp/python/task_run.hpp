@@ -24,7 +24,7 @@ struct Function {
 struct WorkerHooks {
   Owned load_function;  // (bytes-like) -> (callable, retry_on, max_calls, OMP_NUM_THREADS)
   Owned on_error;       // (name, exception, whether an argument was the error) -> exception to store
-  Owned before_task;    // (OMP_NUM_THREADS) -> None; only when the function changes
+  Owned before_task;    // (OMP_NUM_THREADS, GPUs that it holds, a bit each) -> None; only when one of them changes
   Owned after_output;   // () -> None: flush output
   Owned unread_error;   // (exception) -> None: nobody waits for this error
   Owned serve;          // () -> None: runs the calls of an actor that runs several at once, until it has ended
@@ -47,6 +47,7 @@ Function* begin_function(const scheduler::TaskEntry& task);
 void forget_functions();
 // Its name when its function is loaded, else None.
 PyObject* task_name(const scheduler::TaskEntry& task);
+PyObject* task_callable(const scheduler::TaskEntry& task);  // the same of what runs
 // A dependency in error raises it. The task keeps its arguments alive, and views of them are looks of this process at the payload: no
 // hold bit is needed.
 bool decode_arguments(const scheduler::TaskEntry& task, Arguments& arguments, bool& is_dependency);

@@ -48,6 +48,13 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
     transaction.close();
     domain.perform(wakes);
   }
+  for (bool more = true; more;) {
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    more = domain.scheduler.orphan_placements(transaction, dead, wakes) != 0;
+    transaction.close();
+    domain.perform(wakes);
+  }
   MINIRAY_FAULT_POINT("recovery.actors_orphaned");
   {
     Wakes wakes;
@@ -56,6 +63,7 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
     transaction.close();
     domain.perform(wakes);
   }
+  domain.settle_removals();
   MINIRAY_FAULT_POINT("recovery.lease_done");
   domain.waits.groups.for_each_used([&](Index group) {
     for (bool more = true; more;) {

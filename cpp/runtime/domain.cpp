@@ -140,7 +140,8 @@ std::uint64_t Domain::trim() {
   if (!found.trimmer.compare_exchange(nobody, self_.packed())) return 0;
   found.trim_wanted.store_ordered(0);
   const std::uint64_t bytes = objects.slots.trim(lock) + scheduler.tasks.trim(lock) + scheduler.actors.trim(lock) +
-                              waits.nodes.trim(lock) + waits.groups.trim(lock);
+                              scheduler.placements.trim(lock) + scheduler.bundles.trim(lock) + waits.nodes.trim(lock) +
+                              waits.groups.trim(lock);
   found.trimmer.store_ordered(0);
   return bytes;
 }
@@ -151,6 +152,8 @@ void Domain::finish_trim_of(ProcessId dead) {
   objects.slots.finish_returns(lock);
   scheduler.tasks.finish_returns(lock);
   scheduler.actors.finish_returns(lock);
+  scheduler.placements.finish_returns(lock);
+  scheduler.bundles.finish_returns(lock);
   waits.nodes.finish_returns(lock);
   waits.groups.finish_returns(lock);
   found.trimmer.store_ordered(0);
@@ -198,6 +201,8 @@ void Domain::perform(const Wakes& wakes) {
   }
   if (objects.first_dropped() != kNone) [[unlikely]]
     settle_handles();
+  if (wakes.removals) [[unlikely]]
+    settle_removals();
   scheduler::SchedulerHeader& found = header().scheduler;
   if (wakes.doorbell && found.doorbell_rung.exchange_ordered(1) == 0) platform::ring_doorbell(doorbell_);
   if (wakes.arrivals) {
@@ -220,6 +225,17 @@ void Domain::settle_handles() {
     more = scheduler.settle_dropped_handle(transaction, wakes);
     transaction.close();
     if (more) perform(wakes);
+  }
+}
+
+void Domain::settle_removals() {
+  for (bool more = true; more;) {
+    Wakes wakes;
+    Transaction transaction(lock);
+    more = scheduler.settle_removed(transaction, wakes);
+    transaction.close();
+    wakes.removals = false;
+    perform(wakes);
   }
 }
 

@@ -36,7 +36,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 6;
+inline constexpr std::uint32_t kLayoutVersion = 7;
 
 // What a domain may have at most: of objects, tasks and registered workers, of processes (process_table.hpp: a slot fits into the lock's
 // word), and of bytes in a heap (pages are numbered with 32 bits).
@@ -48,6 +48,8 @@ struct DomainConfig {
   std::uint32_t object_capacity = 1U << 20;
   std::uint32_t task_capacity = 1U << 20;
   std::uint32_t actor_capacity = 1U << 16;
+  std::uint32_t placement_capacity = 1U << 14;
+  std::uint32_t bundle_capacity = 1U << 16;
   std::uint32_t process_capacity = 1100;         // 1,024 workers, the driver, the supervisor, observers
   std::uint32_t registered_worker_capacity = 0;  // of the low-level module's registry
   std::uint64_t heap_bytes = 1ULL << 30;
@@ -185,6 +187,8 @@ class Domain {
   void reclaim();
   // Acts on actors whose last handle went.
   void settle_handles();
+  // Goes on with placement groups that are removed.
+  void settle_removals();
   void set_doorbell(platform::Descriptor doorbell) noexcept { doorbell_ = doorbell; }
   // The session's nameless spill file, `spill_bytes` long and sparse; takes the descriptor over. 0 or -errno.
   [[nodiscard]] int set_spill_file(platform::Descriptor file);

@@ -22,7 +22,8 @@ constexpr std::uint64_t round_up(std::uint64_t size, std::uint64_t unit) noexcep
 
 // Whether capacities can be laid out at all: no sum below overflows, no table outgrows its indices.
 bool is_possible(const DomainConfig& config) noexcept {
-  return config.object_capacity <= kMostRows && config.task_capacity <= kMostRows &&
+  return config.object_capacity <= kMostRows && config.task_capacity <= kMostRows && config.actor_capacity <= kMostRows &&
+         config.placement_capacity <= kMostRows && config.bundle_capacity <= kMostRows &&
          config.process_capacity <= kMostProcesses && config.registered_worker_capacity <= kMostRows &&
          config.heap_bytes <= kMostBytes && config.spill_bytes <= kMostBytes;
 }
@@ -54,6 +55,8 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   place_chunks(objects.slots, config.object_capacity, sizeof(store::ObjectEntry));
   place_chunks(header.scheduler.tasks, config.task_capacity, sizeof(scheduler::TaskEntry));
   place_chunks(header.scheduler.actors, config.actor_capacity, sizeof(scheduler::ActorEntry));
+  place_chunks(header.scheduler.placements, config.placement_capacity, sizeof(scheduler::PlacementEntry));
+  place_chunks(header.scheduler.bundles, config.bundle_capacity, sizeof(scheduler::BundleEntry));
   place_chunks(header.waits.nodes, static_cast<std::uint32_t>(nodes < 0xFFFFFFF0 ? nodes : 0xFFFFFFF0),
                sizeof(scheduler::WaitNode));
   place_chunks(header.waits.groups, 16 * config.process_capacity, sizeof(scheduler::WaitGroup));
@@ -68,6 +71,8 @@ std::uint64_t lay_out(ControlHeader& header) noexcept {
   objects.buckets_offset = place(std::uint64_t{objects.bucket_count} * sizeof(Index));
   place_records(header.scheduler.tasks, sizeof(scheduler::TaskEntry));
   place_records(header.scheduler.actors, sizeof(scheduler::ActorEntry));
+  place_records(header.scheduler.placements, sizeof(scheduler::PlacementEntry));
+  place_records(header.scheduler.bundles, sizeof(scheduler::BundleEntry));
   place_records(header.waits.nodes, sizeof(scheduler::WaitNode));
   place_records(header.waits.groups, sizeof(scheduler::WaitGroup));
   header.heap.page_count = config.heap_bytes / kPage + 1;
@@ -215,6 +220,7 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
   plan.objects.nonce |= 1;
   Transaction::init(plan.scheduler.resources.shape_count, 1);
   std::strncpy(plan.scheduler.resources.resources[scheduler::kCpu].name, "CPU", 8);
+  std::strncpy(plan.scheduler.resources.resources[scheduler::kGpu].name, "GPU", 8);
   std::memcpy(static_cast<void*>(region_), &plan, sizeof(plan));
   platform::unmap(region_, control_bytes);
   region_ = nullptr;

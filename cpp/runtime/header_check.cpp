@@ -47,12 +47,17 @@ bool scheduler_is_bounded(const scheduler::SchedulerHeader& found, const Control
   if (found.idle_head.get() >= processes || found.idle_count.get() > processes || found.running_count.get() > processes ||
       found.worker_count.get() > processes || found.notifying.get() >= header.objects.slots.capacity ||
       found.ending.get() >= found.actors.capacity || shapes == 0 || shapes > scheduler::kShapeCapacity ||
-      resources.queued_count.get() > tasks)
+      resources.queued_count.get() > std::uint64_t{tasks} + found.placements.capacity ||
+      resources.free_shape.get() >= scheduler::kShapeCapacity)
     return false;
+  for (const scheduler::PlacementList* list : {&found.waiting_placements, &found.removed_placements}) {
+    if (list->first.get() >= found.placements.capacity || list->last.get() >= found.placements.capacity) return false;
+  }
   for (std::uint32_t i = 0; i < shapes; ++i) {
     const scheduler::Shape& shape = resources.shapes[i];
     if (shape.demand_count.get() > scheduler::kShapeDemands || shape.head.get() >= tasks || shape.tail.get() >= tasks ||
-        shape.queued_count.get() > tasks)
+        shape.queued_count.get() > tasks || shape.placement.get() >= found.placements.capacity ||
+        shape.next.get() >= scheduler::kShapeCapacity)
       return false;
     for (std::uint32_t k = 0; k < shape.demand_count.get(); ++k) {
       if (shape.demands[k].resource >= scheduler::kResourceCapacity) return false;
@@ -74,7 +79,9 @@ bool matches_layout(const ControlHeader& found, const ControlHeader& plan) {
          (objects.nonce & 1U) != 0 && same_table(found.waits.nodes, plan.waits.nodes) &&
          same_table(found.waits.groups, plan.waits.groups) && found.workers.capacity == plan.workers.capacity &&
          found.workers.bucket_count == plan.workers.bucket_count && found.workers.offset == plan.workers.offset &&
-         same_table(found.scheduler.tasks, plan.scheduler.tasks) && same_table(found.scheduler.actors, plan.scheduler.actors);
+         same_table(found.scheduler.tasks, plan.scheduler.tasks) && same_table(found.scheduler.actors, plan.scheduler.actors) &&
+         same_table(found.scheduler.placements, plan.scheduler.placements) &&
+         same_table(found.scheduler.bundles, plan.scheduler.bundles);
 }
 
 bool is_within_bounds(const ControlHeader& found) {
@@ -87,7 +94,8 @@ bool is_within_bounds(const ControlHeader& found) {
          objects.listed_count.get() < end && table_is_bounded(found.waits.nodes) && table_is_bounded(found.waits.groups) &&
          found.workers.registered_count.get() <= found.workers.capacity &&
          found.workers.idle_count.get() <= found.workers.capacity && table_is_bounded(found.scheduler.tasks) &&
-         table_is_bounded(found.scheduler.actors) && scheduler_is_bounded(found.scheduler, found);
+         table_is_bounded(found.scheduler.actors) && table_is_bounded(found.scheduler.placements) &&
+         table_is_bounded(found.scheduler.bundles) && scheduler_is_bounded(found.scheduler, found);
 }
 
 bool heads_are_sound(const Domain& domain) {
@@ -106,7 +114,8 @@ bool heads_are_sound(const Domain& domain) {
       (!objects.slots.is_valid_index(reclaim) || objects[reclaim].current_state() != ObjectState::kReclaiming))
     return false;
   if (!objects.slots.head_is_sound() || !domain.waits.nodes.head_is_sound() || !domain.waits.groups.head_is_sound() ||
-      !domain.scheduler.tasks.head_is_sound() || !domain.scheduler.actors.head_is_sound())
+      !domain.scheduler.tasks.head_is_sound() || !domain.scheduler.actors.head_is_sound() ||
+      !domain.scheduler.placements.head_is_sound() || !domain.scheduler.bundles.head_is_sound())
     return false;
   const auto& tasks = domain.scheduler.tasks;
   const std::uint32_t shapes = domain.scheduler.shape_count();

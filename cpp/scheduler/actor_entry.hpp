@@ -43,6 +43,9 @@ enum class ActorEnd : std::uint8_t {
   kInitFailed = 4,   // the constructor raised: the record's contained reference is the error
   kUnavailable = 5,  // of a call: its process died, another is being started
   kCreatorDied = 6,
+  kGroupRemoved = 7,  // its placement group was removed before it had started
+  kGroupGone = 8,     // the same while it was alive
+  kNoSuchNode = 9,    // it was to live on another machine
 };
 
 // Payload of a handle object whose actor is dead, and of calls that it will not answer; those refer to the handle object.

@@ -213,8 +213,7 @@ void Scheduler::finish_creation(Transaction& transaction, ProcessId worker, Wake
   const Index task = holder.lease.get();
   ActorEntry& actor = actors[tasks[task].actor.get()];
   transaction.add(header_->finished_count, 1);
-  drop_lease(transaction, worker.slot);
-  charge(transaction, actor.hold_shape.get(), -1, false);
+  drop_lease(transaction, worker.slot, true);  // what it holds for the actor
   transaction.set(holder.worker_state, as_word(WorkerState::kHost));
   transaction.add(header_->worker_count, kMinusOne);
   transaction.set(actor.state, as_word(ActorState::kAlive));
@@ -237,7 +236,7 @@ void Scheduler::release_host(Transaction& transaction, ActorEntry& actor) {
     drop_lease(transaction, slot);
     transaction.add(header_->worker_count, kMinusOne);
   } else {
-    charge(transaction, actor.hold_shape.get(), 1, false);
+    return_share(transaction, actor.hold_shape.get(), slot);
   }
   transaction.set(holder.worker_state, as_word(WorkerState::kExiting));
   transaction.set(holder.actor, kNone);
@@ -248,7 +247,8 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
   const Index index = (*processes_)[host.slot].actor.get();
   ActorEntry& actor = actors[index];
   const bool is_starting = actor.current_state() == ActorState::kStarting;
-  const bool starts_again = !actor.has(kKilled) && !actor.has(kLeaving) && actor.restarts_left.get() != 0;
+  const bool lost_its_group = is_removed(shape(actor.hold_shape.get()));
+  const bool starts_again = !actor.has(kKilled) && !actor.has(kLeaving) && actor.restarts_left.get() != 0 && !lost_its_group;
   for (Index task = actor.first_running.get(); task != kNone && starts_again; task = actor.first_running.get()) {
     if (transaction.room() < kRoom) transaction.commit();
     TaskEntry& lost = tasks[task];
@@ -266,6 +266,7 @@ void Scheduler::recover_host(Transaction& transaction, ProcessId host, ProcessEn
     const ActorEnd reason = actor.has(kOrphaned)  ? ActorEnd::kCreatorDied
                             : actor.has(kKilled)  ? ActorEnd::kKilled
                             : actor.has(kLeaving) ? ActorEnd::kOutOfScope
+                            : lost_its_group      ? ActorEnd::kGroupGone
                                                   : ActorEnd::kDied;
     end_actor(transaction, index, {kActorEndFormat, reason, {}, end.pid, end.status, end.note}, {}, wakes);
     return;

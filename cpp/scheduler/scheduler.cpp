@@ -31,51 +31,47 @@ std::uint32_t Scheduler::find_resource(const char* name, bool add) {
   return kResourceCapacity;
 }
 
-Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count) {
+Index Scheduler::find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count, Place place) {
   const std::uint32_t used = shape_count();
   for (Index index = 1; index < used; ++index) {
     const Shape& known = shape(index);
-    if (known.demand_count.get() != count) continue;
+    if (known.demand_count.get() != count || known.placement.get() != place.placement || known.bundle.get() != place.bundle ||
+        (known.captures.get() != 0) != place.captures)
+      continue;
     bool equal = true;
     for (std::uint32_t i = 0; i < count && equal; ++i) {
       equal = known.demands[i].resource == demands[i].resource && known.demands[i].amount == demands[i].amount;
     }
     if (equal) return index;
   }
-  if (used >= kShapeCapacity || count > kShapeDemands) return kNone;
-  Shape& fresh = shape(used);
+  const Index free = header_->resources.free_shape.get();
+  const Index index = free != kNone ? free : used;
+  if (index >= kShapeCapacity || count > kShapeDemands) return kNone;
+  Shape& fresh = shape(index);
+  if (free != kNone) {
+    transaction.set(header_->resources.free_shape, fresh.next.get());
+  } else {
+    transaction.set(header_->resources.shape_count, used + 1);
+  }
   std::memcpy(fresh.demands, demands, count * sizeof(Demand));
   transaction.set(fresh.demand_count, count);
-  transaction.set(header_->resources.shape_count, used + 1);
-  return used;
+  transaction.set(fresh.placement, place.placement);
+  transaction.set(fresh.bundle, place.bundle);
+  transaction.set(fresh.captures, place.captures ? 1 : 0);
+  if (place.placement != kNone) {
+    transaction.set(fresh.next, placements[place.placement].first_shape.get());
+    transaction.set(placements[place.placement].first_shape, index);
+  }
+  return index;
 }
 
 bool Scheduler::shape_can_ever_run(Index index) const {
   const Shape& wanted = shape(index);
+  if (wanted.placement.get() != kNone) return placement_can_ever_fit(wanted.placement.get());
   for (std::uint32_t i = 0; i < demand_count(wanted); ++i) {
     if (resource(wanted.demands[i].resource).total.get() < wanted.demands[i].amount) return false;
   }
   return true;
-}
-
-bool Scheduler::fits(const Shape& wanted) const {
-  const std::uint32_t count = demand_count(wanted);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const Demand& demand = wanted.demands[i];
-    if (demand.amount > 0 && resource(demand.resource).available.get() < demand.amount) return false;
-  }
-  return true;
-}
-
-void Scheduler::charge(Transaction& transaction, Index index, std::int64_t sign, bool cpu_only) {
-  const Shape& wanted = shape(index);
-  const std::uint32_t count = demand_count(wanted);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const Demand demand = wanted.demands[i];
-    if (cpu_only && demand.resource != kCpu) continue;
-    MINIRAY_SOUND(demand.amount >= 0, "scheduler: a demand that cannot be");
-    transaction.add(resource(demand.resource).available, sign * demand.amount);
-  }
 }
 
 // --- queues --------------------------------------------------------------------------------------------------------
@@ -166,8 +162,14 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
 }
 
 void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) {
+  if (header_->removed_placements.first.get() != kNone) [[unlikely]]
+    wakes.removals = true;
   while (transaction.room() > 128) {
     const Index index = best_shape();
+    if (header_->waiting_placements.first.get() != kNone) [[unlikely]] {
+      const Index head = index == kNone ? kNone : shape(index).head.get();
+      if (place_next(transaction, head == kNone ? ~0ULL : tasks[head].sequence.get(), wakes)) continue;
+    }
     if (index == kNone) return;
     const Index worker = header_->idle_head.get();
     if (worker == kNone) {
@@ -192,6 +194,10 @@ std::uint32_t Scheduler::workers_needed() const {
     const std::uint32_t count = demand_count(queue);
     std::int64_t runnable = queue.queued_count.get();
     MINIRAY_SOUND(runnable <= tasks.capacity(), "scheduler: a queue's count is wrong");
+    if (queue.placement.get() != kNone) {
+      needed += static_cast<std::uint64_t>(runnable_in_group(queue));
+      continue;
+    }
     for (std::uint32_t i = 0; i < count; ++i) {
       const Demand& demand = queue.demands[i];
       MINIRAY_SOUND(demand.amount >= 0 && demand.resource < kResourceCapacity, "scheduler: a demand that cannot be");
@@ -331,7 +337,8 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) {
 void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) {
   TaskEntry& entry = tasks[task];
   ProcessEntry& holder = (*processes_)[worker];
-  charge(transaction, held_shape(task), -1, false);
+  const Shape& place = shape(entry.shape.get());
+  take_share(transaction, held_shape(task), worker, place.placement.get() == kNone ? kNone : fitting_bundle(place));
   transaction.set(entry.state, as_word(TaskState::kLeased));
   transaction.set(entry.worker,
                   ProcessId{worker, process::Identity::unpack(holder.identity.load_acquire()).generation}.packed());
@@ -355,18 +362,18 @@ TaskEntry& Scheduler::leased_task(Index task) const {
   return entry;
 }
 
-void Scheduler::drop_lease(Transaction& transaction, Index worker) {
+void Scheduler::drop_lease(Transaction& transaction, Index worker, bool keeps_share) {
   ProcessEntry& holder = (*processes_)[worker];
   (void)leased_task(holder.lease.get());
   const Index index = held_shape(holder.lease.get());
   if (holder.worker_state.get() == as_word(WorkerState::kBlocked)) {
     // Takes the CPU back, to return it with the rest.
-    if (lends_cpu(holder.lease.get())) charge(transaction, index, -1, true);
+    if (lends_cpu(holder.lease.get())) charge(transaction, index, holder.bundle.get(), -1, true);
     transaction.set(holder.blocked_depth, 0);
   } else {
     transaction.add(header_->running_count, kMinusOne);
   }
-  charge(transaction, index, 1, false);
+  if (!keeps_share) return_share(transaction, index, worker);
   transaction.set(holder.lease, kNone);
 }
 
@@ -429,7 +436,7 @@ void Scheduler::begin_blocked(Transaction& transaction, ProcessId worker, Wakes&
   if (holder.blocked_depth.get() > 1) return;
   transaction.set(holder.worker_state, as_word(WorkerState::kBlocked));
   transaction.add(header_->running_count, kMinusOne);
-  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), 1, true);
+  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), holder.bundle.get(), 1, true);
   dispatch(transaction, wakes);
 }
 
@@ -440,7 +447,7 @@ void Scheduler::end_blocked(Transaction& transaction, ProcessId worker) {
   if (holder.blocked_depth.get() != 0) return;
   transaction.set(holder.worker_state, as_word(WorkerState::kRunning));
   transaction.add(header_->running_count, 1);
-  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), -1, true);
+  if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), holder.bundle.get(), -1, true);
 }
 
 void Scheduler::return_lease(Transaction& transaction, ProcessId worker) {

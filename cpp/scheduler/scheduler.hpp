@@ -3,7 +3,7 @@
 // Invariants  S1 a worker is idle, or leases one task, or is blocked inside one; the idle list holds exactly the idle ones,
 //                newest first.
 //             S2 after each section no idle worker exists beside a queued task whose demand fits.
-//             S3 truth: task rows, worker_state and lease of process rows. Derived: idle list, queues, available amounts.
+//             S3 truth: task rows, worker_state, lease, bundle and GPUs of process rows. Derived: idle list, queues, available amounts.
 // Locks       every method with a Transaction runs under the domain's lock; wakes are listed and done by the caller afterwards.
 // Memory     while no worker holds a lease nobody looks at the memory: a lease then rings the supervisor (`memory_watch_sleeps`).
 // Crash       recover_worker() ends or repeats the lease of a dead worker; finish_notifications() completes a cut-off seal.
@@ -11,7 +11,7 @@
 
 #include "scheduler/actor_entry.hpp"
 #include "scheduler/death_notes.hpp"
-#include "scheduler/resources.hpp"
+#include "scheduler/placement_entry.hpp"
 #include "scheduler/wait_table.hpp"
 
 namespace miniray::scheduler {
@@ -19,7 +19,13 @@ namespace miniray::scheduler {
 struct SchedulerHeader {
   shm::SlotTableHeader tasks;
   shm::SlotTableHeader actors;
+  shm::SlotTableHeader placements;
+  shm::SlotTableHeader bundles;
   ResourcesHeader resources;
+  PlacementList waiting_placements;  // the oldest first
+  PlacementList removed_placements;
+  Cell<std::uint32_t> listed_placements;  // in both
+  std::uint32_t padding;
   Cell<Index> idle_head;
   Cell<std::uint32_t> idle_count;
   Cell<std::uint32_t> running_count;  // leases not blocked
@@ -46,6 +52,8 @@ enum class DeathCause : std::uint8_t {
   kMemory = 2,         // ended by the memory monitor; tried again out of a budget of its own
   kMemoryForGood = 3,  // the same, not tried again
   kCancelled = 4,      // cancel(): nothing died
+  kGroupRemoved = 5,   // its placement group was removed; the same
+  kNoSuchNode = 6,     // it was to run on another machine; the same
 };
 
 // How a process ended, for the error that its task's callers get.
@@ -86,6 +94,8 @@ class Scheduler {
             process::ProcessTable* processes, platform::Descriptor file, std::uint64_t file_offset) noexcept
       : tasks(region, &header->tasks, layout.tasks, file, file_offset, &header->trim_wanted),
         actors(region, &header->actors, layout.actors, file, file_offset, &header->trim_wanted),
+        placements(region, &header->placements, layout.placements, file, file_offset, &header->trim_wanted),
+        bundles(region, &header->bundles, layout.bundles, file, file_offset, &header->trim_wanted),
         header_(header),
         objects_(objects),
         waits_(waits),
@@ -93,6 +103,8 @@ class Scheduler {
 
   shm::SlotTable<TaskEntry> tasks;
   shm::SlotTable<ActorEntry> actors;
+  shm::SlotTable<PlacementEntry> placements;
+  shm::SlotTable<BundleEntry> bundles;
 
   [[nodiscard]] SchedulerHeader& header() const { return *header_; }
   [[nodiscard]] Resource& resource(std::uint32_t index) const {
@@ -114,17 +126,35 @@ class Scheduler {
     return count;
   }
 
+  [[nodiscard]] static std::uint32_t bundle_demands(const BundleEntry& bundle) {
+    const std::uint32_t count = bundle.demand_count.get();
+    MINIRAY_SOUND(count <= kShapeDemands, "bundles: a demand for more resources than there is room for");
+    return count;
+  }
+
   // --- set-up -------------------------------------------------------------------------------------------------------
   // Index of a resource by name; adds it with total 0 when unknown. kResourceCapacity when there is no room.
   [[nodiscard]] std::uint32_t find_resource(const char* name, bool add);
-  [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands,
-                                 std::uint32_t count);  // kNone: no room
+  void set_total(Transaction& transaction, std::uint32_t resource, std::int64_t units);
+  // Where a shape is to be found: on the machine, or in a placement group.
+  struct Place {
+    Index placement = kNone;
+    std::uint32_t bundle = kAnyBundle;
+    bool captures = false;
+  };
+  [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count,
+                                 Place place);  // kNone: no room
+  [[nodiscard]] Index find_shape(Transaction& transaction, const Demand* demands, std::uint32_t count) {
+    return find_shape(transaction, demands, count, {});
+  }
   [[nodiscard]] bool shape_can_ever_run(Index shape) const;
 
   // --- calls --------------------------------------------------------------------------------------------------------
   // The row is filled; dependencies counts the nodes added plus one guard. Drops the guard.
   void submit(Transaction& transaction, Index task, Wakes& wakes);
   void dependency_met(Transaction& transaction, Index task, Wakes& wakes);
+  // Fails a task, or the actor of a creation, that has not begun: it stays where it is, and is not run.
+  void refuse(Transaction& transaction, Index task, DeathCause cause, Wakes& wakes);
   // Seals and tells waiters and dependents; frees an object that nobody refers to.
   void seal(Transaction& transaction, Index object, store::ObjectState state, Wakes& wakes);
   void finish_notifications(Transaction& transaction, Wakes& wakes);
@@ -171,7 +201,9 @@ class Scheduler {
   // Name of a task, out of its function; cut to the room there is.
   [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const;
   [[nodiscard]] std::uint32_t workers_needed() const;  // under the lock: queued tasks that fit and have no idle worker
-  [[nodiscard]] std::uint32_t queued_count() const { return header_->resources.queued_count.get(); }
+  [[nodiscard]] std::uint32_t queued_count() const {   // tasks
+    return header_->resources.queued_count.get() - header_->listed_placements.get();
+  }
   void dispatch(Transaction& transaction, Wakes& wakes);
 
   // --- actors (actors.cpp) --------------------------------------------------------------------------------------------
@@ -197,6 +229,24 @@ class Scheduler {
   bool settle_dropped_handle(Transaction& transaction, Wakes& wakes);
   void set_name(Transaction& transaction, Index actor, Index name);
 
+  // --- placement groups (placements.cpp) --------------------------------------------------------------------------------
+  // In steps, so that a group may have many bundles: a row, its bundles, and at last the object that is sealed when it is placed, which
+  // its process is writing. kNone, false: a table has no row left.
+  [[nodiscard]] Index begin_placement(Transaction& transaction, ProcessId creator, Index description, std::uint32_t flags);
+  [[nodiscard]] bool add_bundle(Transaction& transaction, Index placement, const Demand* demands, std::uint32_t count);
+  void finish_placement(Transaction& transaction, Index placement, Index ready, Wakes& wakes);
+  [[nodiscard]] bool placement_can_ever_fit(Index placement) const;
+  // Nobody starts in it any more. How many processes are to be ended in the same section; their rows go into `hosts`, which has room for
+  // all processes. What is left to do settle_removed() does.
+  [[nodiscard]] std::uint32_t remove_placement(Transaction& transaction, Index placement, Index* hosts, Wakes& wakes);
+  // Removes groups that a dead process was making; how many, 0 when there are no more.
+  [[nodiscard]] std::uint32_t orphan_placements(Transaction& transaction, ProcessId creator, Wakes& wakes);
+  // Goes on with groups that are removed; false: there is nothing to do but to wait for processes that end.
+  bool settle_removed(Transaction& transaction, Wakes& wakes);
+  [[nodiscard]] bool is_removed(const Shape& shape) const {
+    return shape.placement.get() != kNone && placements[shape.placement.get()].current_state() == PlacementState::kRemoved;
+  }
+
   [[nodiscard]] const char* validate() const;
   // Adds what tasks hold to counts[object], for ObjectTable::validate.
   void count_references(std::uint32_t* counts) const;
@@ -213,6 +263,26 @@ class Scheduler {
   void queue_push(Transaction& transaction, Index task, bool first);
   void queue_pop(Transaction& transaction, Index shape);
   [[nodiscard]] bool fits(const Shape& shape) const;
+  [[nodiscard]] Index fitting_bundle(const Shape& shape) const;
+  [[nodiscard]] bool bundle_fits(Index bundle, const Shape& shape) const;
+  [[nodiscard]] std::int64_t runnable_in_group(const Shape& shape) const;
+  [[nodiscard]] Cell<std::int64_t>& available(Index bundle, std::uint32_t resource) const;
+  [[nodiscard]] GpuShares& gpu_shares(Index bundle) const;
+  [[nodiscard]] std::int64_t gpu_demand(Index shape) const;
+  [[nodiscard]] static std::uint32_t share_of_gpu(std::int64_t amount) {  // of each, for that amount
+    return static_cast<std::uint32_t>(amount < kResourceUnit ? amount : kResourceUnit);
+  }
+  [[nodiscard]] static std::uint64_t pick_from(std::uint32_t (&left)[kGpuCapacity], std::int64_t amount);
+  static void move_gpus(Transaction& transaction, GpuShares& shares, std::uint64_t gpus, std::int64_t difference);
+  [[nodiscard]] static std::int64_t demand_in(const BundleEntry& bundle, std::uint32_t resource) {
+    for (std::uint32_t i = 0; i < bundle_demands(bundle); ++i) {
+      if (bundle.demands[i].resource == resource) return bundle.demands[i].amount;
+    }
+    return 0;
+  }
+  [[nodiscard]] debug::WalkLimit bundle_limit() const noexcept {
+    return {bundles.capacity(), "placement groups: the chain of bundles has a cycle"};
+  }
   // What the task holds while it has a lease. A creation: what its actor holds for life; what placing it takes is only looked at.
   [[nodiscard]] Index held_shape(Index task) const {
     const TaskEntry& entry = tasks[task];
@@ -220,14 +290,17 @@ class Scheduler {
   }
   // Whether its CPU goes to others while it waits: that of an actor does not.
   [[nodiscard]] bool lends_cpu(Index task) const { return tasks[task].actor.get() == kNone; }
-  void charge(Transaction& transaction, Index shape, std::int64_t sign, bool cpu_only);
+  void charge(Transaction& transaction, Index shape, Index bundle, std::int64_t sign, bool cpu_only);
+  // What the process holds from now on, of the machine or of that bundle; and no more.
+  void take_share(Transaction& transaction, Index shape, Index worker, Index bundle);
+  void return_share(Transaction& transaction, Index shape, Index worker);
   [[nodiscard]] Index best_shape() const;
   void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes);
   [[nodiscard]] bool may_repeat_after_death(Index task, DeathCause cause) const;
   void take_retry(Transaction& transaction, Index task, DeathCause cause);
   void idle_push(Transaction& transaction, Index worker);
   void idle_remove(Transaction& transaction, Index worker);
-  void drop_lease(Transaction& transaction, Index worker);
+  void drop_lease(Transaction& transaction, Index worker, bool keeps_share = false);
   void fail_with_crash(Transaction& transaction, Index task, ProcessEnd end, Wakes& wakes);
   void discard_half_made_results(Transaction& transaction, Index task);
   void push_call(Transaction& transaction, Index task, Wakes& wakes);
@@ -247,6 +320,17 @@ class Scheduler {
   [[nodiscard]] const char* validate_actors() const;
   void free_actor(Transaction& transaction, Index actor);
   void mark_killed(Transaction& transaction, ActorEntry& actor);
+  void list_append(Transaction& transaction, PlacementList& list, Index placement);
+  void list_remove(Transaction& transaction, PlacementList& list, Index placement);
+  void sum_demands(const PlacementEntry& group, std::int64_t (&wanted)[kResourceCapacity]) const;
+  [[nodiscard]] bool placement_fits(const PlacementEntry& group, bool is_alone) const;
+  [[nodiscard]] bool place_next(Transaction& transaction, std::uint64_t before, Wakes& wakes);
+  void place(Transaction& transaction, Index placement, Wakes& wakes);
+  [[nodiscard]] bool fail_one_of_removed(Transaction& transaction, Index placement, Wakes& wakes);
+  void free_placement(Transaction& transaction, Index placement);
+  [[nodiscard]] const char* validate_shares(const std::uint64_t* left) const;
+  [[nodiscard]] const char* validate_bundle(Index bundle) const;
+  [[nodiscard]] const char* validate_placements() const;
 
   SchedulerHeader* header_ = nullptr;
   ObjectTable* objects_ = nullptr;

@@ -108,6 +108,7 @@ bool Scheduler::fail_stranded_task(Transaction& transaction, ProcessEnd end, std
   fail_with_crash(transaction, task, end, wakes);
   queue_pop(transaction, index);  // still its head: what became ready meanwhile stands behind
   end_task(transaction, task);
+  if (header_->waiting_placements.first.get() != kNone) dispatch(transaction, wakes);  // a group may have stood behind it
   return true;
 }
 
@@ -132,7 +133,11 @@ void Scheduler::recover_worker(Transaction& transaction, ProcessId worker, Proce
     TaskEntry& lost = leased_task(task);
     // Results may need several sections: the lease stays until they are dealt with, so that a rescuer who dies is followed by the next.
     const bool is_made = lost.first_result.get() == kNone && lost.result_count.get() != 0;
-    const bool tries_again = !is_made && may_repeat_after_death(task, end.cause);
+    bool tries_again = !is_made && may_repeat_after_death(task, end.cause);
+    if (tries_again && is_removed(shape(lost.shape.get()))) {
+      tries_again = false;
+      end.cause = DeathCause::kGroupRemoved;
+    }
     if (tries_again) {
       discard_half_made_results(transaction, task);
     } else if (!is_made) {
@@ -185,9 +190,17 @@ const char* Scheduler::validate() const {
     if (count != queue.queued_count.get() || last != queue.tail.get()) return "scheduler: a queue's count or tail is wrong";
     listed += count;
   }
-  if (listed != queued || listed != header_->resources.queued_count.get()) return "scheduler: a queued task is in no queue";
+  if (const char* fault = validate_placements(); fault != nullptr) return fault;
+  if (listed != queued || listed != queued_count()) return "scheduler: a queued task is in no queue";
   std::uint64_t available[kResourceCapacity];  // wraps, whatever is found
   for (std::uint32_t i = 0; i < kResourceCapacity; ++i) available[i] = static_cast<std::uint64_t>(resource(i).total.get());
+  bundles.for_each_used([&](Index bundle) {
+    const BundleEntry& entry = bundles[bundle];
+    for (std::uint32_t i = 0; i < bundle_demands(entry) && placements[entry.placement.get()].has(kTaken); ++i) {
+      MINIRAY_SOUND(entry.demands[i].resource < kResourceCapacity, "bundles: a demand for a resource that is not there");
+      available[entry.demands[i].resource] -= static_cast<std::uint64_t>(entry.demands[i].amount);
+    }
+  });
   std::uint32_t idle = 0;
   std::uint32_t running = 0;
   std::uint32_t workers = 0;
@@ -204,7 +217,7 @@ const char* Scheduler::validate() const {
       return "scheduler: a lease without its task";
     --leased;
     const Shape& held = shape(held_shape(task));
-    for (std::uint32_t i = 0; i < demand_count(held); ++i) {
+    for (std::uint32_t i = 0; i < demand_count(held) && entry.bundle.get() == kNone; ++i) {
       const Demand demand = held.demands[i];
       if (state == WorkerState::kBlocked && lends_cpu(task) && demand.resource == kCpu) continue;
       if (demand.resource >= kResourceCapacity) return "scheduler: a demand for a resource that is not there";
@@ -219,17 +232,14 @@ const char* Scheduler::validate() const {
         ProcessId::unpack(actors[actor].host.get()).slot != slot)
       return "scheduler: a host without its actor";
     const Shape& held = shape(actors[actor].hold_shape.get());
-    for (std::uint32_t i = 0; i < demand_count(held); ++i) {
+    for (std::uint32_t i = 0; i < demand_count(held) && entry.bundle.get() == kNone; ++i) {
       const Demand demand = held.demands[i];
       if (demand.resource >= kResourceCapacity) return "scheduler: a demand for a resource that is not there";
       available[demand.resource] -= static_cast<std::uint64_t>(demand.amount);
     }
   }
   if (leased != 0) return "scheduler: a leased task without its worker";
-  for (std::uint32_t i = 0; i < kResourceCapacity; ++i) {
-    if (available[i] != static_cast<std::uint64_t>(resource(i).available.get()))
-      return "scheduler: available resources differ from the leases";
-  }
+  if (const char* fault = validate_shares(available); fault != nullptr) return fault;
   if (idle != header_->idle_count.get()) return "scheduler: idle count differs from the workers";
   if (running != header_->running_count.get()) return "scheduler: running count differs from the workers";
   if (workers != header_->worker_count.get()) return "scheduler: worker count differs from the workers";
@@ -250,7 +260,8 @@ const char* Scheduler::validate_waiting() const {
   std::uint64_t awaited = 0;
   objects_->slots.for_each_used([&](Index object) {
     const ObjectEntry& entry = (*objects_)[object];
-    awaited += entry.current_state() == ObjectState::kPending && !entry.has(store::kHandle) ? 1 : 0;
+    const bool has_producer = !entry.has(store::kHandle) && !entry.has(store::kPlacement);
+    awaited += entry.current_state() == ObjectState::kPending && has_producer ? 1 : 0;
   });
   std::uint64_t dependencies = 0;
   std::uint64_t guards = 0;
@@ -299,6 +310,12 @@ void Scheduler::count_references(std::uint32_t* counts) const {
     const Index name = actors[actor].name.get();
     MINIRAY_SOUND(name <= objects_->slots.capacity(), "actors: a name that is not there");
     ++counts[name];
+  });
+  placements.for_each_used([&](Index placement) {
+    for (const Index object : {placements[placement].ready.get(), placements[placement].description.get()}) {
+      MINIRAY_SOUND(object <= objects_->slots.capacity(), "placement groups: an object that is not there");
+      ++counts[object];
+    }
   });
   const Index notifying = header_->notifying.get();
   MINIRAY_SOUND(notifying <= objects_->slots.capacity(), "scheduler: waiters of an object that is not there");

@@ -65,6 +65,7 @@ struct Wakes {
   bool doorbell = false;  // the supervisor should look for workers to start
   bool overflow = false;  // too many to list: wake everyone
   bool arrivals = false;  // low-level: a task came
+  bool removals = false;  // a placement group is removed, and something of it is left to do
   Index workers[kCapacity];
   Index groups[kCapacity];
   void add_worker(Index slot) noexcept {

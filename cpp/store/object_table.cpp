@@ -59,6 +59,7 @@ Index ObjectTable::create(Transaction& transaction, ObjectState state, std::uint
   Transaction::init(entry.producer, kNone);
   Transaction::init(entry.next_result, kNone);
   Transaction::init(entry.contained_count, 0);
+  Transaction::init(entry.maker, 0);
   Transaction::init(entry.offset, 0);
   Transaction::init(entry.size_bytes, 0);
   return slot;

@@ -45,13 +45,14 @@ enum class ObjectState : std::uint32_t {
 };
 // kOrphaned: nobody refers to it, somebody looks at its payload. kReclaiming: the references inside it are being dropped.
 enum ObjectFlags : std::uint32_t {
-  kCached = 1,     // of the low-level store
-  kOutsideId = 2,  // id_high, id_low are its name
-  kSpilled = 8,    // the payload lies in the spill file: SpillPlace
-  kSpilling = 16,  // a process writes it there: it is in that process's chain, and pinned by it
-  kListed = 32,    // in the list of objects that may go
-  kHandle = 64,    // of an actor, whose index is `next_result`
-  kDropped = 128,  // such a one is in the list of those whose last reference went
+  kCached = 1,       // of the low-level store
+  kOutsideId = 2,    // id_high, id_low are its name
+  kSpilled = 8,      // the payload lies in the spill file: SpillPlace
+  kSpilling = 16,    // a process writes it there: it is in that process's chain, and pinned by it
+  kListed = 32,      // in the list of objects that may go
+  kHandle = 64,      // of an actor, whose index is `next_result`
+  kDropped = 128,    // such a one is in the list of those whose last reference went
+  kPlacement = 256,  // sealed when a placement group is placed, whose index is `next_result`
 };
 
 inline constexpr std::uint32_t kInlineBytes = 32;
@@ -79,7 +80,7 @@ struct alignas(64) ObjectEntry {
   Cell<Index> newer;  // list of objects that may go; or the chain of a process that spills
   Cell<Index> older;
   Cell<std::uint32_t> contained_count;
-  std::uint32_t padding;
+  Cell<std::uint32_t> maker;          // for people: number of the task that makes it, modulo 2**32; 0: the driver
   Cell<std::uint64_t> offset;         // in the heap; 0: the payload is inline
   Cell<std::uint64_t> size_bytes;     // of the payload, with the contained references
   Cell<std::uint64_t> seal_sequence;  // [O7] number of the section that sealed it

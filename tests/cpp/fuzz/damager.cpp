@@ -33,6 +33,8 @@ Damager::Damager(Dice& dice, Domain& domain, std::byte* payloads) : dice_(dice),
       4);
   add_table<store::ObjectEntry>(region, header.objects.slots, 10);
   add_table<scheduler::TaskEntry>(region, header.scheduler.tasks, 8);
+  add_table<scheduler::PlacementEntry>(region, header.scheduler.placements, 2);
+  add_table<scheduler::BundleEntry>(region, header.scheduler.bundles, 2);
   add_table<scheduler::WaitNode>(region, header.waits.nodes, 3);
   add_table<scheduler::WaitGroup>(region, header.waits.groups, 1);
   const std::uint64_t used_bits = header.objects.slots.capacity / 8 + 8;

@@ -40,6 +40,8 @@ World::~World() {
 
 void World::open() {
   runtime::DomainConfig config;
+  config.placement_capacity = 8;
+  config.bundle_capacity = 16;
   config.object_capacity = 200;
   config.task_capacity = 60;
   config.process_capacity = 12;
@@ -88,7 +90,7 @@ void World::make_function() {
   transaction.set(resource.total, 2 * scheduler::kResourceUnit);
   transaction.set(resource.available, 2 * scheduler::kResourceUnit);
   const scheduler::Demand demand{scheduler::kCpu, 0, scheduler::kResourceUnit};
-  shape_ = driver_.scheduler.find_shape(transaction, &demand, 1);
+  shape_ = machine_shape_ = driver_.scheduler.find_shape(transaction, &demand, 1);
 }
 
 void World::build() {

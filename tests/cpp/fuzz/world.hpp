@@ -78,6 +78,7 @@ class World {
   void give_back();
   void use_queue();
   void use_registry();
+  void use_placement_group();
   void use_outside_id();
   void use_blob_store();
   void supervise();
@@ -102,6 +103,8 @@ class World {
   std::vector<ProcessId> dead_;
   Index function_ = kNone;
   Index shape_ = kNone;
+  Index machine_shape_ = kNone;
+  std::vector<Index> groups_;
 };
 
 }  // namespace fuzz

@@ -158,6 +158,48 @@ void World::leave_waiting() {
   (void)driver_.waits.add_to_group(transaction, driver_.objects, group, key.slot);
 }
 
+// What python/placement_groups.cpp does, and a call that asks for the machine or for a group from then on.
+void World::use_placement_group() {
+  Domain& domain = driver_;
+  if (dice_.one_in(2) && !groups_.empty()) {
+    const Index placement = groups_[dice_.below(static_cast<std::uint32_t>(groups_.size()))];
+    std::vector<Index> hosts(domain.processes.capacity() + 1);
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    if (!domain.scheduler.placements.is_valid_index(placement)) throw Refused{};
+    if (dice_.one_in(2)) {
+      shape_ = machine_shape_;  // that of a group that is gone may be another's
+      (void)domain.scheduler.remove_placement(transaction, placement, hosts.data(), wakes);
+    } else if (domain.scheduler.placements[placement].is_open()) {
+      const scheduler::Demand demand{scheduler::kCpu, 0, scheduler::kResourceUnit / 2};
+      const Index shape = domain.scheduler.find_shape(transaction, &demand, 1, {placement, scheduler::kAnyBundle, false});
+      if (shape == kNone) throw Refused{};
+      shape_ = shape;
+    }
+    transaction.close();
+    domain.perform(wakes);
+    return;
+  }
+  if (domain.scheduler.placements.ensure_backed(domain.lock, 1) != 0 ||
+      domain.scheduler.bundles.ensure_backed(domain.lock, 2) != 0)
+    throw Refused{};
+  const ObjectKey description = put(domain, 64, 0);
+  const Index ready = begin_object(domain, 48);
+  Wakes wakes;
+  Transaction transaction(domain.lock);
+  const Index placement = domain.scheduler.begin_placement(transaction, domain.self(), description.slot, 0);
+  if (placement == kNone) throw Refused{};
+  const scheduler::Demand demands[] = {{scheduler::kCpu, 0, scheduler::kResourceUnit / 2},
+                                       {scheduler::kGpu, 0, dice_.below(2)}};
+  for (std::uint32_t count = 1 + dice_.below(2); count > 0; --count)
+    (void)domain.scheduler.add_bundle(transaction, placement, demands, 1 + dice_.below(2));
+  domain.scheduler.finish_placement(transaction, placement, ready, wakes);
+  (void)domain.objects.unhold(transaction, domain.self(), ready);
+  transaction.close();
+  domain.perform(wakes);
+  groups_.push_back(placement);
+}
+
 // --- the supervisor's work ------------------------------------------------------------------------------------------
 
 void World::give_back() {
@@ -224,7 +266,7 @@ void World::join_and_leave() {
 void World::step() {
   if (is_low_level_) return step_low_level();
   const char* suspected = nullptr;
-  switch (dice_.below(28)) {
+  switch (dice_.below(30)) {
     case 0:
     case 1:
     case 2:
@@ -272,6 +314,9 @@ void World::step() {
       return join_and_leave();
     case 26:
       return look();
+    case 27:
+    case 28:
+      return use_placement_group();
     default:
       driver_.audit(suspected);
       driver_.reclaim();
@@ -282,6 +327,8 @@ void World::rebuild() {
   Transaction transaction(driver_.lock);
   driver_.objects.slots.rebuild(transaction);
   driver_.scheduler.tasks.rebuild(transaction);
+  driver_.scheduler.placements.rebuild(transaction);
+  driver_.scheduler.bundles.rebuild(transaction);
   driver_.waits.nodes.rebuild(transaction);
   driver_.waits.groups.rebuild(transaction);
   driver_.heap.rebuild(transaction);

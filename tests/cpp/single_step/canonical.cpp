@@ -68,11 +68,12 @@ void add_object(Writer& writer, const Image& image, std::uint64_t index, const O
 }
 
 void add_process(Writer& writer, std::uint64_t slot, const process::ProcessEntry& entry) {
-  const shm::Cell<std::uint32_t>* cells[] = {&entry.worker_state,   &entry.lease,         &entry.idle_next,
-                                             &entry.idle_previous,  &entry.blocked_depth, &entry.hold_high_water,
-                                             &entry.pin_high_water, &entry.spilling,      &entry.actor};
+  const shm::Cell<std::uint32_t>* cells[] = {
+      &entry.worker_state,    &entry.lease,          &entry.idle_next, &entry.idle_previous, &entry.blocked_depth,
+      &entry.hold_high_water, &entry.pin_high_water, &entry.spilling,  &entry.actor,         &entry.bundle};
   std::uint64_t position = 0;
   for (const auto* found : cells) writer.cell("process row", slot << 16 | position++, *found);
+  writer.cell("process row", slot << 16 | position, entry.gpus);
 }
 
 void add_resources(Writer& writer, const scheduler::ResourcesHeader& header) {
@@ -80,11 +81,13 @@ void add_resources(Writer& writer, const scheduler::ResourcesHeader& header) {
     writer.cell("resource", i << 1, header.resources[i].total);
     writer.cell("resource", i << 1 | 1, header.resources[i].available);
   }
+  writer.bytes("GPUs", 0, &header.gpus, sizeof(header.gpus));
   writer.cell("shape count", 0, header.shape_count);
+  writer.cell("free shape", 0, header.free_shape);
   writer.cell("queued count", 0, header.queued_count);
   for (std::uint32_t i = 0; i < scheduler::kShapeCapacity; ++i) {
     const scheduler::Shape& shape = header.shapes[i];
-    const bool is_made = i < header.shape_count.get();
+    const bool is_made = i < header.shape_count.get() && shape.bundle.get() != scheduler::kFreeShape;
     writer.bytes("shape", i, &shape, is_made ? sizeof(shape) : offsetof(scheduler::Shape, demands));
   }
 }
@@ -128,6 +131,15 @@ std::vector<Word> canonical(const Image& image) {
   writer.table<scheduler::ActorEntry>("actor table", header.scheduler.actors, [&](std::uint64_t index, const auto& entry) {
     writer.bytes("actor", index, &entry, sizeof(entry));
   });
+  writer.table<scheduler::PlacementEntry>(
+      "placement groups", header.scheduler.placements,
+      [&](std::uint64_t index, const auto& entry) { writer.bytes("placement group", index, &entry, sizeof(entry)); });
+  writer.table<scheduler::BundleEntry>("bundles", header.scheduler.bundles, [&](std::uint64_t index, const auto& entry) {
+    writer.bytes("bundle", index, &entry, sizeof(entry));
+  });
+  writer.bytes("lists of placement groups", 0, &header.scheduler.waiting_placements, sizeof(scheduler::PlacementList));
+  writer.bytes("lists of placement groups", 1, &header.scheduler.removed_placements, sizeof(scheduler::PlacementList));
+  writer.cell("listed placement groups", 0, header.scheduler.listed_placements);
   writer.cell("dropped handles", 0, header.objects.dropped_head);
   add_resources(writer, header.scheduler.resources);
   const scheduler::SchedulerHeader& shared = header.scheduler;

@@ -116,6 +116,8 @@ std::string what_is_left(Domain& domain) {
   if (const auto count = domain.scheduler.tasks.used_count(); count != 0) return say("task rows", count);
   if (const auto count = domain.objects.slots.used_count(); count != 0) return say("object rows", count);
   if (const auto count = domain.scheduler.actors.used_count(); count != 0) return say("actor rows", count);
+  if (const auto count = domain.scheduler.placements.used_count(); count != 0) return say("placement groups", count);
+  if (const auto count = domain.scheduler.bundles.used_count(); count != 0) return say("bundles", count);
   if (const auto count = domain.waits.nodes.used_count(); count != 0) return say("wait nodes", count);
   if (const auto count = domain.waits.groups.used_count(); count != 0) return say("wait groups", count);
   if (const auto count = domain.heap.used_bytes(); count != 0) return say("bytes of the heap", count);
@@ -138,6 +140,13 @@ std::string everybody_leaves(Domain& domain) {
     if (slot == domain.self().slot || identity.state == ProcessState::kFree) continue;
     (void)recovery::recover_process(domain, {slot, identity.generation}, {identity.number, kKilled});
   }
+  std::vector<Index> hosts(domain.processes.capacity() + 1);
+  domain.scheduler.placements.for_each_used([&](Index placement) {
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    (void)domain.scheduler.remove_placement(transaction, placement, hosts.data(), wakes);
+  });
+  domain.settle_removals();
   {
     Wakes wakes;
     Transaction transaction(domain.lock);

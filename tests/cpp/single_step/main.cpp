@@ -138,6 +138,8 @@ void run_scenario(const Scenario& scenario, Run& run) {
   config.task_capacity = 60;
   config.process_capacity = 8;
   config.heap_bytes = 44 * kPage;
+  config.placement_capacity = 8;
+  config.bundle_capacity = 16;
   scenario.configure(config);
   world.open(config);
   scenario.prepare(world);

@@ -18,6 +18,7 @@ std::vector<Scenario> all_scenarios() {
   add_table_scenarios(list);
   add_scheduler_scenarios(list);
   add_actor_scenarios(list);
+  add_placement_scenarios(list);
   add_recovery_scenarios(list);
   return list;
 }
