@@ -54,6 +54,10 @@ class Construct:
             else:
                 _Host.instance = _Host.several.construct(lambda: self.actor_class(*args, **kwargs))
 
+        construct.__miniray_names__ = (  # type: ignore[attr-defined]
+            self.actor_class.__module__,
+            f"{self.actor_class.__name__}.__init__",
+        )
         return construct
 
 
