@@ -6,9 +6,21 @@ from typing import TYPE_CHECKING
 from miniray import actor, exceptions
 from miniray._api import absent_modules as _absent_modules
 from miniray._api import unsupported as _unsupported
+from miniray._api.accelerators import get_gpu_ids
 from miniray._api.actors import get_actor, kill, method
 from miniray._api.cancel import cancel
 from miniray._api.cluster import available_resources, cluster_resources, nodes
+from miniray._api.ids import (
+    ActorClassID,
+    ActorID,
+    FunctionID,
+    JobID,
+    NodeID,
+    PlacementGroupID,
+    TaskID,
+    UniqueID,
+    WorkerID,
+)
 from miniray._api.logging_config import LoggingConfig
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
@@ -18,7 +30,6 @@ from miniray._api.store_arrays import create, empty, empty_like, zeros
 from miniray._api.unsupported import (
     client,
     cpp_function,
-    get_gpu_ids,
     java_actor_class,
     java_function,
     timeline,
@@ -35,9 +46,18 @@ WORKER_MODE = 1
 __all__ = [
     "SCRIPT_MODE",
     "WORKER_MODE",
+    "ActorClassID",
+    "ActorID",
+    "FunctionID",
+    "JobID",
     "LoggingConfig",
+    "NodeID",
     "ObjectID",
     "ObjectRef",
+    "PlacementGroupID",
+    "TaskID",
+    "UniqueID",
+    "WorkerID",
     "__version__",
     "actor",
     "available_resources",

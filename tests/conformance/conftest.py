@@ -181,6 +181,14 @@ def one_cpu_session(_sessions: Sessions) -> Iterator[None]:
 
 
 @pytest.fixture
+def gpu_session(_sessions: Sessions) -> Iterator[None]:
+    """Run the body in a session with four CPUs, two GPUs that are only said to be there, and a billion bytes."""
+    _sessions.start(num_cpus=4, num_gpus=2, _memory=10**9, resources={"gadget": 2})
+    yield
+    _sessions.release()
+
+
+@pytest.fixture
 def no_session(_sessions: Sessions) -> Iterator[None]:
     """Run the body without a session; end whatever it starts."""
     _sessions.stop()

@@ -18,17 +18,34 @@ import time
 secrets.token_hex = lambda size: os.environ["MINIRAY_TEST_SESSION"][: 2 * size]
 
 import miniray as ray
-from helpers.fault_tasks import fill, make, read, spread, work
+from helpers.fault_tasks import fill, make, make_group, read, spread, work
 from miniray import _miniray_core as core
 from miniray._runtime import machine
 from miniray.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RaySystemError, RayTaskError
+from miniray.util.placement_group import placement_group, remove_placement_group
+from miniray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 REFUSED = (ObjectLostError, ObjectStoreFullError, OutOfDiskError, OSError, MemoryError, RaySystemError)
-FUNCTIONS = 4  # of this file: objects that stay
+FUNCTIONS = 5  # of this file: objects that stay
 ROWS = 16_000  # results, more than the table keeps pages for
 
 
+def use_a_group(task):
+    group = placement_group([{"CPU": 1}, {"CPU": 0.5}], name="group")
+    try:
+        ray.get(group.ready())
+        inside = PlacementGroupSchedulingStrategy(group)
+        assert ray.get(task.options(num_cpus=0.5, scheduling_strategy=inside).remote(3))[1] == 3
+    finally:
+        while True:
+            with contextlib.suppress(*REFUSED):  # by the fault, which comes once
+                remove_placement_group(group)
+                break
+
+
 def use_everything():
+    use_a_group(work)
+    assert ray.get(make_group.remote(2))
     large = ray.put(b"x" * 100_000)
     refs = [work.remote(i, large) for i in range(4)]
     assert [total for _, total in ray.get(refs)] == list(range(4))
@@ -80,8 +97,8 @@ def is_clean():
 
 
 def expect_nothing_held():
-    done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8))])
-    assert [done[0][1], done[1], len(done[2]), done[3]] == [6, (0, 1), 700_000, (0, True)]
+    done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8)), make_group.remote(0)])
+    assert [done[0][1], done[1], len(done[2]), *done[3:]] == [6, (0, 1), 700_000, (0, True), 0]
     del done
     gc.collect()
     while not is_clean():

@@ -58,8 +58,6 @@ class Plain:
         {"lifetime": "detached"},
         {"runtime_env": {"env_vars": {"A": "1"}}},
         {"enable_tensor_transport": True},
-        {"placement_group_bundle_index": 0},
-        {"placement_group_capture_child_tasks": True},
     ],
     ids=lambda options: next(iter(options)),
 )

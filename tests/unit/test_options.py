@@ -163,10 +163,6 @@ def test_stream_of_results_needs_a_generator_function(num_returns: str) -> None:
         ({"num_returns": "streaming"}, True),
         ({"num_returns": "dynamic"}, None),
         ({"runtime_env": {"env_vars": {"A": "1"}}}, False),
-        ({"placement_group": PlacementGroup()}, False),
-        ({"placement_group_bundle_index": 0}, False),
-        ({"placement_group_capture_child_tasks": True}, False),
-        *(({"scheduling_strategy": strategy()}, False) for strategy in STRATEGIES.values()),
     ],
 )
 def test_later_work_is_refused_by_name(options: dict[str, Any], is_generator: bool | None) -> None:

@@ -17,6 +17,7 @@ from miniray import _miniray_core as core
 from miniray._api.actor_handle import ActorHandle, describe_class, pack_info
 from miniray._api.actor_options import resolve_actor_demands, resolve_concurrency, validate_actor_options
 from miniray._api.exported import export
+from miniray._api.places import resolve_place
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
 from miniray._runtime.actor_host import Construct
@@ -165,8 +166,9 @@ class ActorClass:
     def _prepare(self, caller: core.Caller) -> None:
         """Export the class to the running session and configure its caller."""
         place, hold = resolve_actor_demands(self._options)
-        shape, can_run = core._find_shape(place.units())
-        if not can_run:
+        where = resolve_place(self._options, self.__name__, hold, place)
+        shape, can_run = where.find_shape(place)
+        if not can_run and where.group is None:
             warn_once(
                 f"impossible:{sorted(place.units().items())}",
                 f"The actor '{self.__name__}' asks for {place.quantities()}, more than this session has in all: it "
@@ -181,8 +183,9 @@ class ActorClass:
         )
         caller.configure(function, shape, 0, 0, 1, 0)
         caller.configure_creation(
-            core._find_shape(hold.units())[0], self._options.get("max_restarts") or 0, concurrency.is_several
+            where.find_shape(hold)[0], self._options.get("max_restarts") or 0, concurrency.is_several
         )
+        caller.configure_place(where.group, where.refusal)
 
 
 class _ClassWithOptions:

@@ -29,11 +29,19 @@ def _require() -> None:
         )
 
 
+def machine_resources() -> dict[str, float]:
+    """Return what tasks may ask for in all: CPUs, GPUs and the like, without the object store."""
+    return {name: amounts[0] / RESOURCE_UNIT for name, amounts in core._resources().items() if amounts[0] > 0}
+
+
 def _quantities(which: int) -> dict[str, float]:
+    from miniray._api.placement_groups import group_resources  # which asks this module for the node
+
     resources = {name: amounts[which] / RESOURCE_UNIT for name, amounts in core._resources().items()}
     store = core._statistics()["capacity_bytes"]
     return {
         **{name: quantity for name, quantity in resources.items() if quantity > 0},
+        **group_resources(which),
         "object_store_memory": float(store),
         f"node:{_ADDRESS}": 1.0,
         "node:__internal_head__": 1.0,

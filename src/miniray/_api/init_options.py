@@ -51,6 +51,9 @@ MIN_OBJECT_STORE_BYTES = 1 << 20
 
 MAX_RESOURCE_QUANTITY = 100e12
 
+MAX_GPUS = 64
+"""A word of bits: scheduler/resources.hpp kGpuCapacity."""
+
 INIT_DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "address": None,
@@ -237,7 +240,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
     return InitOptions(
         backend=backend,
         num_cpus=_whole("CPU", num_cpus, machine.cpu_count),
-        num_gpus=_whole("GPU", given["num_gpus"], machine.gpu_count),
+        num_gpus=_gpus(given["num_gpus"]),
         resources=_resources(given["resources"]),
         memory_bytes=_whole("memory", given["_memory"], lambda: max(0, memory - store.size_bytes)),
         store=store,
@@ -332,6 +335,14 @@ def _check_cluster_arguments(kwargs: Mapping[str, Any]) -> None:
     for name in ("resources", "labels", "object_store_memory", "_system_config", "_node_name"):
         if kwargs.get(name) is not None:
             raise ValueError(f"{start}{name} must not be provided.")
+
+
+def _gpus(quantity: object) -> int:
+    """Return ``num_gpus``, checked."""
+    found = _whole("GPU", quantity, machine.gpu_count)
+    if found > MAX_GPUS:
+        raise ValueError(f"A session has at most {MAX_GPUS} GPUs, which it tells apart; got num_gpus={found}.")
+    return found
 
 
 def _merge_num_workers(kwargs: Mapping[str, Any]) -> object:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from miniray._api.option_table import RESOURCE_UNIT, STRATEGY_TYPE_NAMES, TASK_OPTIONS
+from miniray._api.option_table import RESOURCE_UNIT, TASK_OPTIONS
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 
@@ -207,13 +207,13 @@ def check_placement_group(options: Mapping[str, Any]) -> None:
 def _check_words(options: Mapping[str, Any]) -> None:
     """Refuse words that name no strategy and no placement group."""
     strategy = options.get("scheduling_strategy")
-    if strategy not in (None, "DEFAULT", "SPREAD"):
+    if isinstance(strategy, str) and strategy not in ("DEFAULT", "SPREAD"):
         raise ValueError(
             f'Invalid scheduling_strategy value {strategy}. Valid values are ["DEFAULT" | "SPREAD" | '
             "PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy]"
         )
     group = options.get("placement_group", "default")
-    if group not in ("default", None):
+    if isinstance(group, str) and group != "default":
         raise ValueError(f"Invalid placement_group {group!r}: it is a PlacementGroup, None or 'default'.")
 
 
@@ -240,10 +240,3 @@ def refuse_unsupported_places(options: Mapping[str, Any]) -> None:
     """Refuse, by name, what later releases bring for tasks and actors alike."""
     if options.get("runtime_env"):
         raise_later("the option runtime_env")
-    strategy = options.get("scheduling_strategy")
-    if type(strategy).__name__ in STRATEGY_TYPE_NAMES:
-        raise_later(f"scheduling_strategy={type(strategy).__name__}(...)")
-    if not isinstance(options.get("placement_group"), str | None):
-        raise_later("placement groups")
-    if options.get("placement_group_bundle_index", -1) != -1 or options.get("placement_group_capture_child_tasks"):
-        raise_later("placement groups")

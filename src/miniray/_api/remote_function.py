@@ -22,6 +22,7 @@ from miniray._api.options import (
     resolve_max_calls,
     validate_task_options,
 )
+from miniray._api.places import resolve_place
 from miniray._api.warn_once import warn_once
 
 if TYPE_CHECKING:
@@ -114,9 +115,10 @@ class RemoteFunction:
         options = self._options
         demand = resolve_demand(options)
         units = demand.units()
-        shape, can_run = core._find_shape(units)
         name = options.get("name") or self._function.__name__
-        if not can_run:
+        place = resolve_place(options, self._function.__name__, demand)
+        shape, can_run = place.find_shape(demand)
+        if not can_run and place.group is None:
             warn_once(
                 f"impossible:{sorted(units.items())}",
                 f"The call of '{name}' asks for {demand.quantities()}, more than this session has in all: it stays "
@@ -145,6 +147,7 @@ class RemoteFunction:
             least,
             most,
         )
+        caller.configure_place(place.group, place.refusal)
 
     def _positional_range(self) -> tuple[int, int]:
         least = most = 0

@@ -1,29 +1,26 @@
 # _api/runtime_context.py - get_runtime_context.
 #
 # Invariants  R1 an object of the class holds nothing: what it tells is of the task that runs when it is asked.
-#             R2 ids are hex digits: of a task 48, its sequence number first; of an actor those of its handles.
+#             R2 ids are hex digits: of a task those of ids.task_id(), of an actor those of its handles.
 """What a task or an actor may know of itself."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._api import cluster
+from miniray._api import accelerators, cluster, ids
 from miniray._api.actor_handle import ActorHandle
 from miniray._api.option_table import RESOURCE_UNIT
-from miniray._api.unsupported import raise_later
-from miniray._runtime import actor_host, namespace
+from miniray._runtime import actor_host, function_names, namespace
 from miniray._runtime.concurrency import current_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_JOB_ID = "01000000"
-_RUNNING = tuple[int, "str | None", "dict[str, int]", bool]
+_RUNNING = tuple[int, "str | None", "dict[str, int]", bool, Any]
 
 
 def _running() -> _RUNNING | None:
@@ -49,7 +46,7 @@ class RuntimeContext:
 
     def get_job_id(self) -> str:
         """Return the id of the program, the same for all."""
-        return _JOB_ID
+        return ids.JOB.hex()
 
     def get_node_id(self) -> str:
         """Return the id of this machine in this session."""
@@ -72,8 +69,7 @@ class RuntimeContext:
         running = _running()
         if running is None:
             return None
-        session = hashlib.blake2b(core._session_name().encode(), digest_size=16).hexdigest()
-        return f"{running[0]:016x}{session}"
+        return ids.task_id(running[0]).hex()
 
     def get_task_name(self) -> str | None:
         """Return the name of the task that runs, of its function or given by ``options``; None in the driver."""
@@ -81,10 +77,9 @@ class RuntimeContext:
         return None if running is None else running[1]
 
     def get_task_function_name(self) -> str | None:
-        """Refuse: the name of the function apart from that of the task is later work."""
-        if _running() is None:
-            return None
-        raise_later("get_runtime_context().get_task_function_name()")
+        """Return module and name of the function or the method that runs; None in the driver."""
+        running = _running()
+        return None if running is None else function_names.full_name(running[4])
 
     def get_actor_id(self) -> str | None:
         """Return the id of the actor of this process, that of its handles; None without one."""
@@ -151,21 +146,23 @@ class RuntimeContext:
         return running[3]
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
-        """Refuse: which GPUs a task holds is later work."""
-        raise_later("get_runtime_context().get_accelerator_ids()")
+        """Return the accelerators that the running task or actor holds, by family, as their drivers name them."""
+        return accelerators.accelerator_ids()
 
     def get_resource_ids(self) -> dict[str, list[str]]:
-        """Refuse: the same under its old name."""
-        raise_later("get_runtime_context().get_resource_ids()")
+        """Return the same: its old name."""
+        return self.get_accelerator_ids()
 
     def get_placement_group_id(self) -> str | None:
-        """Return None: there are no placement groups."""
-        return None
+        """Return the id of the placement group that the running task or actor is in; None without one."""
+        current = core._current_placement()
+        return None if current is None else current[0].hex()
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """False: there are no placement groups."""
-        return False
+        """Whether what the running task or actor makes belongs to its placement group."""
+        current = core._current_placement()
+        return current is not None and current[1]
 
     def get_runtime_env_string(self) -> str:
         """Return the runtime environment as JSON: none."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._api import ids
 from miniray._api.init_options import auto_connect_enabled, resolve_init_options
 from miniray._api.options import RESOURCE_UNIT
 from miniray._runtime import hooks, runtime
@@ -212,4 +213,4 @@ def _auto_init() -> None:
         init(os.environ.get("RAY_ADDRESS"))
 
 
-hooks.install(_auto_init)
+hooks.install(_auto_init, ids.task_id)

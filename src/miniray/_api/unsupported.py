@@ -57,11 +57,6 @@ def raise_unsupported_attribute(name: str) -> NoReturn:
 # Functions, with Ray's parameters -------------------------------------------------------------------------------------
 
 
-def get_gpu_ids() -> NoReturn:
-    """Return the GPUs of the running task; a later release brings it."""
-    raise_later("miniray.get_gpu_ids()")
-
-
 def timeline(filename: str | None = None) -> NoReturn:
     """Return the trace of all tasks; a later release brings it."""
     raise_later("miniray.timeline()")
@@ -88,7 +83,6 @@ def cpp_function(function_name: str) -> NoReturn:
 
 
 UNSUPPORTED_FUNCTIONS = (
-    get_gpu_ids,
     timeline,
     client,
     java_function,
@@ -101,15 +95,6 @@ UNSUPPORTED_FUNCTIONS = (
 
 UNSUPPORTED_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
-        "ActorClassID": "id types",
-        "ActorID": "id types",
-        "FunctionID": "id types",
-        "JobID": "id types",
-        "NodeID": "id types",
-        "PlacementGroupID": "id types",
-        "TaskID": "id types",
-        "UniqueID": "id types",
-        "WorkerID": "id types",
         "ClientBuilder": "Ray Client",
         "DynamicObjectRefGenerator": "generator tasks",
         "ObjectRefGenerator": "generator tasks",
@@ -117,13 +102,9 @@ UNSUPPORTED_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "_config": "Ray's internal settings",
         "util.connect": "Ray Client",
         "util.disconnect": "Ray Client",
-        "util.get_current_placement_group": "placement groups",
         "util.get_node_instance_id": "clusters of several machines",
-        "util.get_placement_group": "placement groups",
         "util.pdb": "the remote debugger",
-        "util.placement_group_table": "placement groups",
         "util.ray_debugpy": "the remote debugger",
-        "util.remove_placement_group": "placement groups",
     }
 )
 """Names of the top level that are no functions or modules, each with the feature that it belongs to.
@@ -157,9 +138,7 @@ UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
         "util.debugpy": "the remote debugger",
         "util.iter": "parallel iterators, which Ray deprecated",
         "util.metrics": "metrics",
-        "util.placement_group": "placement groups",
         "util.rpdb": "the remote debugger",
-        "util.scheduling_strategies": "placement groups and clusters of several machines",
         "util.spark": "Ray on Spark",
         "util.state": "the state API",
         "util.tracing": "tracing",

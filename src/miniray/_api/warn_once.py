@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["warn_once"]
+__all__ = ["warn", "warn_once"]
 
 _shown: set[str] = set()
+
+
+def warn(message: str) -> None:
+    """Log a warning.
+
+    Args:
+        message: The text, for people.
+    """
+    logging.getLogger("miniray").warning("%s", message)
 
 
 def warn_once(key: str, message: str) -> None:
@@ -22,4 +31,4 @@ def warn_once(key: str, message: str) -> None:
     """
     if key not in _shown:
         _shown.add(key)
-        logging.getLogger("miniray").warning("%s", message)
+        warn(message)

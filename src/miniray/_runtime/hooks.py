@@ -20,6 +20,7 @@ from miniray._runtime.worker_life import UNKNOWN_END, describe_end, signal_name
 from miniray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
+    ActorUnschedulableError,
     GetTimeoutError,
     ObjectLostError,
     OutOfMemoryError,
@@ -27,6 +28,8 @@ from miniray.exceptions import (
     RaySystemError,
     RayTaskError,
     TaskCancelledError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
     WorkerCrashedError,
 )
 
@@ -35,13 +38,23 @@ if TYPE_CHECKING:
 
 _NO_WORKER = 1  # scheduler.hpp DeathCause
 _CANCELLED = 4
+_GROUP_REMOVED = 5
+_NO_SUCH_NODE = 6
 _UNAVAILABLE = 5  # actor_entry.hpp ActorEnd
+_ACTOR_GROUP_REMOVED = 7
+_ACTOR_NO_SUCH_NODE = 9
+_NODE_TEXT = (
+    "The node specified via NodeAffinitySchedulingStrategy doesn't exist any more or is infeasible, and soft=False was "
+    "specified. A session of miniray has one node, get_runtime_context().get_node_id(); give that id, or soft=True."
+)
+_GROUP_TEXT = "Could not create the actor because its associated placement group was removed."
 _ACTOR_ENDS = {
     1: "The actor is dead because it was killed by `ray.kill`.",
     2: "The actor is dead because exit_actor() was called, or SystemExit was raised in it.",
     3: "The actor is dead because all references to it went out of scope.",
     4: "The actor is dead because its __init__ failed.",
     6: "The actor is dead because its owner has died: the process that made it.",
+    8: "The actor is dead because its placement group was removed.",
 }
 
 
@@ -87,6 +100,10 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
     """
     if cause == _CANCELLED:
         return TaskCancelledError(error_message=f"The task '{name}' was cancelled.")
+    if cause == _GROUP_REMOVED:
+        return TaskPlacementGroupRemoved()
+    if cause == _NO_SUCH_NODE:
+        return TaskUnschedulableError(f"{_NODE_TEXT} The task is '{name}'.")
     tail, report = output.tail_of(pid)
     if cause == _NO_WORKER:
         text = f"the task '{name}' did not run: {note or 'no worker can be started'}."
@@ -113,9 +130,7 @@ def crash_error(name: str, pid: int, status: int, attempts: int, cause: int, not
     )
 
 
-def actor_error(
-    actor_id: str, end: int, pid: int, status: int, note: str, error: RayError | None
-) -> ActorDiedError | ActorUnavailableError:
+def actor_error(actor_id: str, end: int, pid: int, status: int, note: str, error: RayError | None) -> RayError:
     """Return the error of a call that an actor will not answer.
 
     Args:
@@ -128,6 +143,8 @@ def actor_error(
     """
     if end == _UNAVAILABLE:
         return ActorUnavailableError("its process died and it is being started again", bytes.fromhex(actor_id))
+    if end in (_ACTOR_GROUP_REMOVED, _ACTOR_NO_SUCH_NODE):
+        return ActorUnschedulableError(_NODE_TEXT if end == _ACTOR_NO_SUCH_NODE else _GROUP_TEXT)
     if error is not None:
         if isinstance(error, RayTaskError):
             error._actor_id = actor_id
@@ -191,8 +208,13 @@ def unread_error(error: BaseException) -> None:
 _installed: dict[str, Any] = {}
 
 
-def install(auto_init: Callable[[], object]) -> None:
-    """Give the core its hooks; ``auto_init`` starts a session when a call needs one."""
+def install(auto_init: Callable[[], object], task_id: Callable[[int], object]) -> None:
+    """Give the core its hooks.
+
+    Args:
+        auto_init: Starts a session when a call needs one.
+        task_id: Gives the id of a task by its number.
+    """
     share_tensors = os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") == "1"
     _installed.update(
         dumps_slow=dumps_slow,
@@ -211,6 +233,7 @@ def install(auto_init: Callable[[], object]) -> None:
         awaiting=awaiting.awaiting,
         future=awaiting.future,
         as_future=awaiting.as_future,
+        task_id=task_id,
     )
     core._configure_hooks(**_installed)
 

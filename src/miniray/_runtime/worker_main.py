@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import actor_host, namespace, output, structured_log
+from miniray._runtime import actor_host, gpus, namespace, output, structured_log
 from miniray._runtime.error_capture import make_task_error
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._task_error import safe_text
@@ -54,8 +54,9 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _before_task(threads: str) -> None:
-    """Tell numeric libraries how many threads a task may use, unless the user has."""
+def _before_task(threads: str, held_gpus: int) -> None:
+    """Tell numeric libraries how many threads a task may use, unless the user has; and which GPUs."""
+    gpus.show(held_gpus)
     if not _threads_given:
         os.environ["OMP_NUM_THREADS"] = threads
 
