@@ -18,7 +18,20 @@ import time
 secrets.token_hex = lambda size: os.environ["MINIRAY_TEST_SESSION"][: 2 * size]
 
 import miniray as ray
-from helpers.fault_tasks import Plain, Several, block, call, fill, hold, items, make, read, spread, work
+from helpers.fault_tasks import (
+    Plain,
+    Several,
+    block,
+    call,
+    fill,
+    hold,
+    items,
+    make,
+    make_group,
+    read,
+    spread,
+    work,
+)
 from miniray import _miniray_core as core
 from miniray._runtime import machine
 from miniray.exceptions import (
@@ -34,7 +47,7 @@ from miniray.util.placement_group import placement_group, remove_placement_group
 from miniray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 REFUSED = (ObjectLostError, ObjectStoreFullError, OutOfDiskError, OSError, MemoryError, RaySystemError)
-FUNCTIONS = 5  # of expect_nothing_held: objects that stay
+FUNCTIONS = 6  # of expect_nothing_held: objects that stay
 ACTOR_FUNCTIONS = 2  # of use_actors, unless it was cut short
 CALLERS_OF_SMALL = 3  # work, call, hold: each travels with a `small` of its own
 ROWS = 16_000  # results, more than the table keeps pages for
@@ -55,6 +68,7 @@ def use_a_group(task):
 
 def use_everything():
     use_a_group(work)
+    assert ray.get(make_group.remote(2))
     large = ray.put(b"x" * 100_000)
     refs = [work.remote(i, large) for i in range(4)]
     assert [total for _, total in ray.get(refs)] == list(range(4))
@@ -141,9 +155,9 @@ def is_clean(whole):
 def expect_nothing_held(whole):
     with contextlib.suppress(ValueError):
         ray.kill(ray.get_actor("several"))
-    done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8))])
+    done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8)), make_group.remote(0)])
     assert [ray.get(ref) for ref in items.remote(2)] == [block(0), block(1)]
-    assert [done[0][1], done[1], len(done[2]), done[3]] == [6, (0, 1), 700_000, (0, True)]
+    assert [done[0][1], done[1], len(done[2]), *done[3:]] == [6, (0, 1), 700_000, (0, True), 0]
     del done
     gc.collect()
     while not is_clean(whole):

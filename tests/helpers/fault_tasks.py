@@ -3,6 +3,8 @@
 import asyncio
 
 import miniray as ray
+from miniray.exceptions import RaySystemError
+from miniray.util.placement_group import get_placement_group, placement_group, remove_placement_group
 
 
 @ray.remote(max_retries=-1)
@@ -14,6 +16,20 @@ def work(i, *refs):
 @ray.remote(max_retries=-1)
 def small(i, j):
     return i * j
+
+
+@ray.remote(max_retries=-1)
+def make_group(count):
+    """Make a placement group of so many bundles and remove it, or the one that an earlier run left."""
+    if count == 0:
+        return 0
+    try:
+        group = placement_group([{"CPU": 0.1}] * count, name="of a task")
+    except RaySystemError:
+        group = get_placement_group("of a task")
+    ready = ray.get(group.ready()) == group
+    remove_placement_group(group)
+    return ready
 
 
 @ray.remote(max_retries=-1)

@@ -77,7 +77,7 @@ def test_groups_that_come_and_go_leave_nothing(ray):
     use(0)
     wait_until(lambda: everything_is_free(ray), "the group goes")
     before = counts()
-    for number in range(700):  # more than there are shapes
+    for number in range(400):  # more than there are shapes
         use(number)
     wait_until(lambda: everything_is_free(ray), "the groups go")
     wait_until(lambda: counts() == before, lambda: f"{counts()} comes back to {before}")
