@@ -284,8 +284,11 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
         shm::Lock& lock = domain.lock;
         const ObjectKey key = keys.front();
         store::PayloadView view;
-        done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult,
-                                   [&] { return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady; });
+        const bool is_stream = is_possible(key) && domain.objects[key.slot].has(store::kStream);  // which waits for room
+        done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult, [&] {
+          return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady ||
+                 (is_stream && !domain.scheduler.is_awaited(key.slot));
+        });
       }
       if (!done) {
         runtime::ObjectWait waiting(domain);
