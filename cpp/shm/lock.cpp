@@ -11,6 +11,7 @@ namespace {
 constexpr int kSpins = 100;  // a few microseconds: longer than several critical sections
 constexpr std::int64_t kFirstTimeoutNs = 2'000'000;
 constexpr std::int64_t kLastTimeoutNs = 50'000'000;
+constexpr std::int64_t kReasonTimeoutNs = 100'000'000;
 constexpr std::uint64_t kStallNs = 1'000'000'000;
 }  // namespace
 
@@ -46,12 +47,16 @@ bool Lock::acquire_slow() noexcept {
 
 void Lock::poison(const char* why) noexcept {
   std::uint32_t sound = 0;
-  if (!block_->poisoned.compare_exchange(sound, 1)) return;
+  if (!block_->poisoned.compare_exchange(sound, kPoisonUntold)) return;
   std::memcpy(block_->poison_text, why, strnlen(why, sizeof(block_->poison_text) - 1));
   block_->poisoned.store_release(kPoisonTold);
+  platform::wake_word(block_->poisoned.address(), 1 << 30);
 }
 
 debug::Damage Lock::damage() const noexcept {
+  // Whoever poisons says why a moment later, unless it dies in between.
+  if (block_->poisoned.load_acquire() == kPoisonUntold)
+    (void)platform::wait_on_word(block_->poisoned.address(), kPoisonUntold, kReasonTimeoutNs);
   // Damage may be all there is, to these very words.
   if (block_->poisoned.load_acquire() != kPoisonTold || block_->poison_text[0] == '\0')
     return debug::Damage("lock: it is poisoned, and nobody said why");

@@ -61,6 +61,7 @@ struct LockBlock {
   JournalEntry journal[kJournalCapacity];
   char poison_text[debug::kDamageTextBytes];
 };
+inline constexpr std::uint32_t kPoisonUntold = 1;
 inline constexpr std::uint32_t kPoisonTold = 2;
 static_assert(kShareable<LockBlock> && offsetof(LockBlock, journal) == 64);
 
