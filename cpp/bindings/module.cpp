@@ -20,6 +20,7 @@
 #include "python/observer.hpp"
 #include "python/session_functions.hpp"
 #include "python/store_memory.hpp"
+#include "python/stream_reader.hpp"
 #include "python/streams.hpp"
 #include "python/supervision.hpp"
 #include "python/table_functions.hpp"
@@ -33,12 +34,12 @@ NB_MODULE(_miniray_core, module) {
   module.attr("__version__") = MINIRAY_VERSION;
   nanobind::set_leak_warnings(false);  // types live until the interpreter ends, and atexit keeps a function
   namespace python = miniray::python;
-  for (const auto add :
-       {python::add_object_ref_type, python::add_store_memory, python::add_caller_type, python::add_object_functions,
-        python::add_executor_functions, python::add_session_functions, python::add_supervision_functions,
-        python::add_observer_functions, python::add_actor_functions, python::add_await_functions,
-        python::add_actor_call_functions, python::add_cancellation_functions, python::add_context_functions,
-        python::add_table_functions, python::add_stream_functions, python::add_fault_functions}) {
+  for (const auto add : {python::add_object_ref_type, python::add_store_memory, python::add_caller_type,
+                         python::add_object_functions, python::add_executor_functions, python::add_session_functions,
+                         python::add_supervision_functions, python::add_observer_functions, python::add_actor_functions,
+                         python::add_await_functions, python::add_actor_call_functions, python::add_cancellation_functions,
+                         python::add_context_functions, python::add_table_functions, python::add_stream_functions,
+                         python::add_stream_reader_type, python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

@@ -8,7 +8,7 @@
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
 #include "python/objects.hpp"
-#include "python/streams.hpp"
+#include "python/stream_reader.hpp"
 
 namespace miniray::python {
 

@@ -4,7 +4,7 @@
 
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
-#include "python/streams.hpp"
+#include "python/stream_reader.hpp"
 
 namespace miniray::python {
 
