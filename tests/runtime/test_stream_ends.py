@@ -163,7 +163,7 @@ def test_method_that_waits_for_its_reader_is_cancelled(ray):
 def test_streams_cancelled_at_random(ray, blocks):
     dice = random.Random(7)
     before = counts()
-    for _ in range(500):
+    for _ in range(150):
         generator = blocks.options(_generator_backpressure_num_objects=2).remote(5)
         for _ in range(dice.randrange(4)):
             next(generator, None)

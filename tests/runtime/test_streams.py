@@ -145,7 +145,7 @@ def test_async_generator_is_closed_when_its_reader_goes(ray, log):
 
 def test_waiting_generators_do_not_count_as_dropped(ray, blocks):
     before = counts()
-    generators = [blocks.options(_generator_backpressure_num_objects=1).remote(3) for _ in range(50)]
+    generators = [blocks.options(_generator_backpressure_num_objects=1).remote(3) for _ in range(20)]
     while generators:
         ready, generators = ray.wait(generators)
         assert len(ray.get(next(ready[0], ray.put(b"")))) in (0, 1000)
