@@ -22,6 +22,7 @@
 #include "python/placement_groups.hpp"
 #include "python/session_functions.hpp"
 #include "python/store_memory.hpp"
+#include "python/stream_reader.hpp"
 #include "python/streams.hpp"
 #include "python/supervision.hpp"
 #include "python/table_functions.hpp"
@@ -41,7 +42,7 @@ NB_MODULE(_miniray_core, module) {
         python::add_observer_functions, python::add_actor_functions, python::add_await_functions,
         python::add_actor_call_functions, python::add_cancellation_functions, python::add_context_functions,
         python::add_placement_group_functions, python::add_table_functions, python::add_stream_functions,
-        python::add_environment_functions, python::add_fault_functions}) {
+        python::add_stream_reader_type, python::add_environment_functions, python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

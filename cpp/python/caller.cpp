@@ -10,7 +10,7 @@
 #include "python/objects.hpp"
 #include "python/pending_calls.hpp"
 #include "python/placement_groups.hpp"
-#include "python/streams.hpp"
+#include "python/stream_reader.hpp"
 #include "python/task_run.hpp"
 
 namespace miniray::python {

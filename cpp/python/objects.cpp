@@ -6,7 +6,7 @@
 
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
-#include "python/streams.hpp"
+#include "python/stream_reader.hpp"
 
 namespace miniray::python {
 
@@ -293,9 +293,13 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
       if (deadline_ns != 0 && needed == 1 && keys.size() <= kMostSpunFor) {
         shm::Lock& lock = domain.lock;
         store::PayloadView view;
+        const auto is_stream = [&](ObjectKey key) { return is_possible(key) && domain.objects[key.slot].has(store::kStream); };
+        const bool has_stream = std::any_of(keys.begin(), keys.end(), is_stream);  // it waits for room
         done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult, [&] {
-          return std::any_of(keys.begin(), keys.end(),
-                             [&](ObjectKey key) { return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady; });
+          return std::any_of(keys.begin(), keys.end(), [&](ObjectKey key) {
+            return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady ||
+                   (has_stream && is_stream(key) && !domain.scheduler.is_awaited(key.slot));
+          });
         });
       }
       if (!done) {

@@ -1,38 +1,16 @@
-"""Streams in miniray's own terms: what is dropped stops and goes, nothing is left, and no death of anybody hangs."""
+"""Streams in miniray's own terms: what is dropped stops and goes, and nothing is left."""
 
-import asyncio
 import gc
 import os
-import random
-import signal
 import threading
 
 import pytest
 
 from helpers.states import wait_until
+from helpers.streams import AsyncSource, counts, expect_counts
 from miniray import _miniray_core as core
 from miniray import diagnostics
-from miniray.exceptions import (
-    ObjectStoreFullError,
-    RayError,
-    StreamingGeneratorReplayInconsistentError,
-    TaskCancelledError,
-    WorkerCrashedError,
-)
-
-COUNTED = ("actors", "tasks", "objects", "used_bytes", "running")
-
-
-def counts():
-    gc.collect()
-    statistics = core._statistics()
-    return {name: statistics[name] for name in COUNTED}
-
-
-def expect_counts(before):
-    """Wait until there is no more of anything than before."""
-    wait_until(lambda: all(counts()[name] <= before[name] for name in COUNTED), f"{counts()} comes back to {before}")
-    assert core._validate() is None
+from miniray.exceptions import ObjectStoreFullError, RayError
 
 
 @pytest.fixture
@@ -73,34 +51,7 @@ def endless(ray):
     return endless
 
 
-class Source:
-    """An actor that yields."""
-
-    def endless(self):
-        while True:
-            yield bytes(1000)
-
-    def pid(self):
-        return os.getpid()
-
-
-class AsyncSource:
-    """An actor whose coroutines yield."""
-
-    async def endless(self, path):
-        try:
-            while True:
-                await asyncio.sleep(0)
-                yield bytes(1000)
-        finally:
-            with open(path, "a") as file:
-                file.write("closed\n")
-
-    async def pid(self):
-        return os.getpid()
-
-
-# --- dropped ------------------------------------------------------------------------------------------------------------
+# --- dropped ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [-1, 2])
@@ -194,7 +145,7 @@ def test_async_generator_is_closed_when_its_reader_goes(ray, log):
 
 def test_waiting_generators_do_not_count_as_dropped(ray, blocks):
     before = counts()
-    generators = [blocks.options(_generator_backpressure_num_objects=1).remote(3) for _ in range(50)]
+    generators = [blocks.options(_generator_backpressure_num_objects=1).remote(3) for _ in range(20)]
     while generators:
         ready, generators = ray.wait(generators)
         assert len(ray.get(next(ready[0], ray.put(b"")))) in (0, 1000)
@@ -204,126 +155,7 @@ def test_waiting_generators_do_not_count_as_dropped(ray, blocks):
     expect_counts(before)
 
 
-# --- deaths -------------------------------------------------------------------------------------------------------------
-
-
-def test_reader_that_dies_ends_the_stream(ray):
-    source = ray.remote(Source).remote()
-    ray.get(source.pid.remote())
-
-    @ray.remote(max_retries=0)
-    def read(source):
-        generator = source.endless.options(_generator_backpressure_num_objects=4).remote()
-        ray.get(next(generator))
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    before = {}
-    for _ in range(5):
-        with pytest.raises(WorkerCrashedError):
-            ray.get(read.remote(source))
-        assert ray.get(source.pid.remote())  # the stream has ended: it takes one call at a time
-        before = before or counts()
-    expect_counts(before)
-
-
-def test_maker_that_dies_wakes_its_reader(ray, endless, log):
-    for _ in range(5):
-        generator = endless.options(_generator_backpressure_num_objects=2).remote(log)
-        pid = ray.get(next(generator))
-        os.kill(pid, signal.SIGKILL)
-        outcomes = []
-        with pytest.raises(WorkerCrashedError):  # noqa: PT012 - after the items that were there
-            for ref in generator:
-                outcomes.append(ray.get(ref))
-        assert len(outcomes) <= 3
-        with pytest.raises(StopIteration):
-            next(generator)
-    assert core._validate() is None
-
-
-def test_actor_that_dies_mid_stream_and_is_started_again(ray):
-    source = ray.remote(Source).options(max_restarts=-1).remote()
-    generator = source.endless.options(_generator_backpressure_num_objects=2).remote()
-    ray.get(next(generator))
-    ray.kill(source, no_restart=False)
-    with pytest.raises(RayError):  # noqa: PT012 - after the items that were there
-        for ref in generator:
-            ray.get(ref)
-    assert ray.get(source.pid.remote())
-
-
-def test_task_is_tried_again_at_any_item(ray, tmp_path):
-    @ray.remote(max_retries=-1)
-    def dies_often(path, count):
-        for i in range(count):
-            mark = path / str(i)
-            if not mark.exists():
-                mark.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield i, bytes(1000 * (i % 2))
-
-    generator = dies_often.options(_generator_backpressure_num_objects=3).remote(tmp_path, 6)
-    assert [ray.get(ref)[0] for ref in generator] == list(range(6))
-    assert core._validate() is None
-
-
-def test_run_that_yields_less_than_the_one_before_is_an_error(ray, tmp_path):
-    @ray.remote(max_retries=1)
-    def forgets(path):
-        if path.exists():
-            yield 1
-            return
-        path.touch()
-        yield 1
-        yield 2
-        yield 3
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    refs = list(forgets.remote(tmp_path / "mark"))
-    assert ray.get(refs[:3]) == [1, 2, 3]
-    with pytest.raises(StreamingGeneratorReplayInconsistentError):
-        ray.get(refs[3])
-    assert len(refs) == 4
-
-
-# --- cancel -------------------------------------------------------------------------------------------------------------
-
-
-def test_cancel_closes_the_generator(ray, endless, log):
-    generator = endless.options(_generator_backpressure_num_objects=1).remote(log)
-    ray.get(next(generator))
-    ray.cancel(generator)
-    with pytest.raises(TaskCancelledError):  # noqa: PT012 - after the items that were there
-        for ref in generator:
-            ray.get(ref)
-    assert log.read_text() == "closed\n"
-
-
-def test_method_that_waits_for_its_reader_is_cancelled(ray):
-    source = ray.remote(Source).remote()
-    generator = source.endless.options(_generator_backpressure_num_objects=1).remote()
-    wait_until(generator.next_ready, "it has yielded")
-    ray.cancel(generator)
-    with pytest.raises(TaskCancelledError):
-        ray.get(list(generator))
-    assert ray.get(source.pid.remote())
-
-
-def test_streams_cancelled_at_random(ray, blocks):
-    dice = random.Random(7)
-    before = counts()
-    for _ in range(500):
-        generator = blocks.options(_generator_backpressure_num_objects=2).remote(5)
-        for _ in range(dice.randrange(4)):
-            next(generator, None)
-        ray.cancel(generator, force=dice.random() < 0.02)
-        if dice.random() < 0.5:
-            assert len(list(generator)) <= 6
-        del generator
-    expect_counts(before)
-
-
-# --- the rest -----------------------------------------------------------------------------------------------------------
+# --- the rest ---------------------------------------------------------------------------------------------------------
 
 
 def test_items_that_nobody_took_are_told_as_kept_by_an_object(ray, blocks):

@@ -232,6 +232,16 @@ def call_make_many(caller: Caller) -> None:
         caller.add(ref, spec)
 
 
+def call_stream(caller: Caller) -> None:
+    """Read some of what a task yields, perhaps all; the rest goes with the generator."""
+    specs = [caller.spec(MEGABYTE) for _ in range(caller.random.randint(1, 8))]
+    limit, wanted = caller.random.choice((-1, 1, 3)), caller.random.randint(0, len(specs))
+    generator = tasks.stream.options(_generator_backpressure_num_objects=limit).remote(specs)
+    for spec, ref in zip(specs[:wanted], generator, strict=False):
+        caller.add(ref, spec)
+    assert wanted < len(specs) or next(generator, None) is None, "an item too many"
+
+
 def call_combine(caller: Caller) -> None:
     refs, specs = caller.some(4)
     size = min(caller.size(), MEGABYTE)
@@ -320,6 +330,7 @@ OPERATIONS = (
     Operation(2, call_make),
     Operation(1, call_make_in_store),
     Operation(1, call_make_many),
+    Operation(1, call_stream),
     Operation(3, call_combine),
     Operation(1, call_read_refs),
     Operation(1, call_hold_refs),

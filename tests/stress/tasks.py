@@ -78,6 +78,14 @@ def make_many(specs):
 
 
 @remote
+def stream(specs):
+    """Yield a value for each spec."""
+    for spec in specs:
+        dwell(spec[1])
+        yield build(spec)
+
+
+@remote
 def tree(depth, seed):
     dwell(seed)
     if depth == 0:
