@@ -41,6 +41,15 @@ _FAILED_STARTS = 3  # supervisors that end before they are ready, in a row, unti
 _KILLED_STARTS = 9  # the same for those that somebody killed: it says little about the next one
 
 
+def _wait_for_end(pidfd: int, seconds: float | None = None) -> bool:
+    """Wait until a process has ended: at once, without the pauses of ``Popen.wait(timeout)``; close the descriptor."""
+    waiter = select.poll()
+    waiter.register(pidfd, select.POLLIN)
+    ended = bool(waiter.poll(None if seconds is None else seconds * 1000))
+    os.close(pidfd)
+    return ended
+
+
 def _kill_workers() -> None:
     """Do what a supervisor that died could not: kill the workers and wait for their ends."""
     core._sweep()  # whose process has ended: its number may be a stranger's by now
@@ -51,10 +60,7 @@ def _kill_workers() -> None:
             fd = os.pidfd_open(pid)
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-            waiter = select.poll()
-            waiter.register(fd, select.POLLIN)
-            waiter.poll()
-            os.close(fd)
+            _wait_for_end(fd)
 
 
 class Monitor:
@@ -289,10 +295,10 @@ class Monitor:
 
     def _wait_for_supervisor(self) -> None:
         """Wait for the end of a supervisor that was told to, and of its workers."""
-        try:
-            self._supervisor.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:  # stopped, or starved
-            self._supervisor.kill()
+        if self._supervisor.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # a program may reap all its children
+                if not _wait_for_end(os.pidfd_open(self._supervisor.pid), _GRACE_SECONDS):
+                    self._supervisor.kill()  # it is stopped, or starved
         self._supervisor.wait()
         _kill_workers()  # whom it left; its status may have been taken by a program that reaps all its children
 
