@@ -52,6 +52,7 @@ constexpr Excuse kExcuses[] = {
     {"python/cancellation.cpp find_children", kOnlyReads},
     {"python/cancellation.cpp cancel_task", kCombines},
     {"python/context.cpp resources", kOnlyReads},
+    {"python/pending_calls.cpp is_full_of_calls", kOnlyReads},
     {"python/caller.cpp call", "needs Python; scenario.cpp submit() does the same in the same order"},
     {"python/actor_calls.cpp begin_calls", kCombines},
     {"python/task_run.cpp complete", "needs Python; scenario.cpp finish_task() does the same in the same order"},
