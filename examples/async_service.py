@@ -1,7 +1,7 @@
-"""A service in one async actor: hundreds of requests at once, a cache, work done by tasks, requests that are given up.
+"""A service in one async actor: hundreds of requests at once, a cache, work done by tasks, requests given up.
 
-The actor only waits: for tasks that compute, for an answer that another request asked for, for the clock. So one process
-serves all. Clients are threads here; they could be tasks or actors.
+The actor only waits: for tasks that compute, for an answer that another request asked for, for the clock. So one
+process serves all. Clients are threads here; they could be tasks or actors.
 """
 
 import asyncio

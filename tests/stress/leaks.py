@@ -4,7 +4,8 @@
 
 Actors end in every way: their handle goes, kill, exit_actor, a crash; named, detached, async and threaded ones. Tasks and calls are
 cancelled while they wait for arguments, are queued or run. Now and then it looks: rows and bytes of the session, and descriptors, threads
-and children of driver and supervisor, must be those of the beginning; own memory of both may grow by a few pages a thousand at most.
+and children of driver and supervisor, must be those of the beginning, and own
+memory of both must stay within a few megabytes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from miniray.exceptions import RayActorError, TaskCancelledError
 
 SUPERVISOR = 2  # process_table.hpp ProcessKind
 AT_ONCE = 8  # actors that live at a time
-ALLOWED_KILOBYTES = 4096  # growth of a process beyond what the first round left: allocators keep some
+ALLOWED_KILOBYTES = 8192  # growth of a process: the driver keeps the last lines of 2,000 processes, allocators keep some
 
 
 class Actor:

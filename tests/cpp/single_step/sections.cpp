@@ -58,6 +58,7 @@ constexpr Excuse kExcuses[] = {
     {"python/placement_groups.cpp list_groups", kCombines},
     {"python/placement_groups.cpp ready_ref", kCombines},
     {"python/placement_groups.cpp remove_group", kCombines},
+    {"python/pending_calls.cpp is_full_of_calls", kOnlyReads},
     {"python/caller.cpp call", "needs Python; scenario.cpp submit() does the same in the same order"},
     {"python/actor_calls.cpp begin_calls", kCombines},
     {"python/task_run.cpp complete", "needs Python; scenario.cpp finish_task() does the same in the same order"},

@@ -162,4 +162,4 @@ def test_objects_outlive_the_actor_that_put_them(ray, size):
     with pytest.raises(ActorDiedError):
         ray.get(actor.pid.remote())
     assert ray.get(ref) == bytes(size)
-    assert ray.get(ray.remote(len).remote(ref)) == size
+    assert ray.get(ray.remote(lambda value: len(value)).remote(ref)) == size
