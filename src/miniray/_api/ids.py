@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from miniray import _miniray_core as core
+from miniray._runtime import ids
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -226,7 +227,7 @@ class PlacementGroupID(BaseID):
         return cls(os.urandom(cls._LENGTH))
 
 
-JOB = JobID.from_int(1)
+JOB = JobID.from_hex(ids.JOB_ID)
 """A session is one job."""
 
 
@@ -244,7 +245,4 @@ def task_id(number: builtins.int) -> TaskID:
     Args:
         number: What it counts as, modulo 2**32; 0: the program itself.
     """
-    number &= 0xFFFFFFFF
-    if number == 0:
-        return TaskID.for_driver_task(JOB)
-    return TaskID(_digest("own", 8, core._session_name().encode(), number) + _no_actor(JOB))
+    return TaskID(ids.task_bytes(number))

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from miniray._api.environments import check_option, without_empty
 from miniray._api.option_table import RESOURCE_UNIT, TASK_OPTIONS
-from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._runtime.concurrency import current_call
@@ -13,13 +13,13 @@ from miniray._runtime.concurrency import current_call
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["JOB_ID", "actor_id", "node_id", "running", "task_id", "worker_id"]
+__all__ = ["JOB_ID", "actor_id", "node_id", "running", "task_bytes", "task_id", "worker_id"]
 
 JOB_ID = "01000000"
 """A session runs one job."""
 
 
-def running() -> tuple[int, str | None, Mapping[str, int], bool] | None:
+def running() -> tuple[int, str | None, Mapping[str, int], bool, Any] | None:
     """Return what the core knows of the task or call that runs here; None where none does."""
     return core._running_task(current_call.get(None))
 
@@ -34,13 +34,24 @@ def worker_id() -> str:
     return hashlib.blake2b(f"worker\0{core._session_name()}\0{os.getpid()}".encode(), digest_size=28).hexdigest()
 
 
+def task_bytes(number: int) -> bytes:
+    """Return the 24 bytes of the id of a task or a call of this session; the last 16 say: of no actor, and the job.
+
+    Args:
+        number: What it counts as, modulo 2**32; 0: the program itself.
+    """
+    number &= 0xFFFFFFFF
+    own = b"\xff" * 8
+    if number != 0:
+        counted = b"own" + core._session_name().encode() + number.to_bytes(8, "little")
+        own = hashlib.blake2b(counted, digest_size=8).digest()
+    return own + b"\xff" * 12 + bytes.fromhex(JOB_ID)
+
+
 def task_id() -> str | None:
-    """Return the id of the task or call that runs here, 48 digits, its number first; None where none does."""
+    """Return the id of the task or call that runs here, 48 digits; None where none does."""
     found = running()
-    if found is None:
-        return None
-    session = hashlib.blake2b(core._session_name().encode(), digest_size=16).hexdigest()
-    return f"{found[0]:016x}{session}"
+    return None if found is None else task_bytes(found[0]).hex()
 
 
 def actor_id() -> str | None:
