@@ -54,7 +54,7 @@ ROWS = 16_000  # results, more than the table keeps pages for
 
 
 def use_a_group(task):
-    group = placement_group([{"CPU": 1}, {"CPU": 0.5}], name="group")
+    group = placement_group([{"CPU": 0.5}, {"CPU": 0.25}], name="group")
     try:
         ray.get(group.ready())
         inside = PlacementGroupSchedulingStrategy(group)

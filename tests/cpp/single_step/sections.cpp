@@ -70,7 +70,7 @@ constexpr Excuse kExcuses[] = {
     {"python/objects.cpp put", kCombines},
     {"python/objects.cpp put_or_find", kCombines},
     {"python/objects.cpp wait_for_objects", kCombines},
-    {"python/objects.cpp write_object", kCombines},
+    {"python/objects.cpp fill_object", kCombines},
     {"python/session.cpp drop_count", kCombines},
     {"python/session.cpp flush_releases_now", kCombines},
     {"python/session.cpp hold_all", kCombines},
