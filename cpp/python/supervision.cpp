@@ -38,8 +38,8 @@ PyObject* workers_needed(PyObject*, PyObject*) {
   return rows.release();
 }
 
-// _recover(pid, status, cause=0, note=0): puts right what a dead process left. 0: it had no row, or was no worker yet; 1: it had no task;
-// 2: it had one.
+// _recover(pid, status, cause=0, note=0): puts right what a dead process left. 0: it had no row, or was still entering its environment;
+// 1: it had no task; 2: it had one.
 PyObject* recover(PyObject*, PyObject* args) {
   int pid = 0;
   int status = 0;
@@ -53,8 +53,10 @@ PyObject* recover(PyObject*, PyObject* args) {
   for (Index slot = 1; slot < domain.processes.high_water(); ++slot) {
     const auto identity = domain.processes.identity(slot);
     if (identity.state == process::ProcessState::kFree || identity.number != pid || !domain.processes.is_dead(slot)) continue;
-    const bool was_worker =
-        domain.processes[slot].worker_state.get() != static_cast<std::uint32_t>(process::WorkerState::kNoWorker);
+    // One that is killed while it enters its environment has not come as far as a worker without one that was never idle.
+    const process::ProcessEntry& entry = domain.processes[slot];
+    const bool was_worker = entry.worker_state.get() != static_cast<std::uint32_t>(process::WorkerState::kNoWorker) ||
+                            entry.environment.load_ordered() == 0;
     const bool had_task = was_worker && domain.processes[slot].lease.get() != shm::kNone;
     const ProcessEnd end{pid, status, static_cast<DeathCause>(cause), note};
     if (!recovery::recover_process(domain, {slot, identity.generation}, end)) continue;

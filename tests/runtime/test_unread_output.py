@@ -64,7 +64,7 @@ print("all done", file=sys.stderr, flush=True)
 
 
 def test_reader_that_stands_still_does_not_stop_tasks(start_program):
-    program = start_program(STUCK)
+    program = start_program(STUCK, RAY_DEDUP_LOGS="0")
     program.wait_ready()
     lines = [program.process.stderr.readline() for _ in range(4)]
     assert lines == ["0 1 2 3\n", "7 True\n", "0 1 2 3 4 5 6 7 8\n", "all done\n"]
