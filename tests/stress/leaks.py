@@ -32,7 +32,9 @@ from miniray.exceptions import RayActorError, TaskCancelledError
 
 SUPERVISOR = 2  # process_table.hpp ProcessKind
 AT_ONCE = 8  # actors that live at a time
-ALLOWED_KILOBYTES = 8192  # growth of a process: the driver keeps the last lines of 2,000 processes, allocators keep some
+ALLOWED_KILOBYTES = (
+    8192  # growth of a process: the driver keeps the last lines of 2,000 processes, allocators keep some
+)
 
 
 class Actor:
