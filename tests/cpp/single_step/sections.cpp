@@ -67,7 +67,7 @@ constexpr Excuse kExcuses[] = {
     {"python/task_run.cpp finish_run", kCombines},
     {"python/executor.cpp run_worker", kCombines},
     {"python/object_ref.cpp rebuild", kCombines},
-    {"python/objects.cpp put", kCombines},
+    {"python/objects.cpp put_as", kCombines},
     {"python/objects.cpp put_or_find", kCombines},
     {"python/objects.cpp wait_for_objects", kCombines},
     {"python/objects.cpp fill_object", kCombines},
