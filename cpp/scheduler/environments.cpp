@@ -62,7 +62,8 @@ void Scheduler::describe_pools(Pool* pools) const {
       const std::int64_t room = left[demand.resource] < 0 ? 0 : left[demand.resource] / demand.amount;
       if (room < runnable) runnable = room;
     }
-    for (std::uint32_t i = 0; i < count && !is_in_group; ++i) left[queue.demands[i].resource] -= runnable * queue.demands[i].amount;
+    for (std::uint32_t i = 0; i < count && !is_in_group; ++i)
+      left[queue.demands[i].resource] -= runnable * queue.demands[i].amount;
     const std::uint32_t of = queue.environment.get();
     unserved[of] += static_cast<std::uint32_t>(runnable);
     if (of != 0 && unserved[of] == 0 && idle[of] + busy[of] == 0 && shape_can_ever_run(index)) unserved[of] = 1;  // V2

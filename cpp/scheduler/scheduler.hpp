@@ -203,7 +203,7 @@ class Scheduler {
   }
   // Name of a task, out of its function; cut to the room there is.
   [[nodiscard]] std::size_t copy_name(Index task, char* name, std::size_t room) const;
-  [[nodiscard]] std::uint32_t queued_count() const {   // tasks
+  [[nodiscard]] std::uint32_t queued_count() const {  // tasks
     return header_->resources.queued_count.get() - header_->listed_placements.get();
   }
   void dispatch(Transaction& transaction, Wakes& wakes);

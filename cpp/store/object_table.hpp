@@ -45,13 +45,13 @@ enum class ObjectState : std::uint32_t {
 };
 // kOrphaned: nobody refers to it, somebody looks at its payload. kReclaiming: the references inside it are being dropped.
 enum ObjectFlags : std::uint32_t {
-  kCached = 1,     // of the low-level store
-  kOutsideId = 2,  // id_high, id_low are its name
-  kSpilled = 8,    // the payload lies in the spill file: SpillPlace
-  kSpilling = 16,  // a process writes it there: it is in that process's chain, and pinned by it
-  kListed = 32,    // in the list of objects that may go
-  kHandle = 64,    // of an actor, whose index is `next_result`
-  kDropped = 128,  // such a one is in the list of those whose last reference went
+  kCached = 1,       // of the low-level store
+  kOutsideId = 2,    // id_high, id_low are its name
+  kSpilled = 8,      // the payload lies in the spill file: SpillPlace
+  kSpilling = 16,    // a process writes it there: it is in that process's chain, and pinned by it
+  kListed = 32,      // in the list of objects that may go
+  kHandle = 64,      // of an actor, whose index is `next_result`
+  kDropped = 128,    // such a one is in the list of those whose last reference went
   kStream = 256,     // with kHandle: of no actor, but a stream (scheduler/stream_entry.hpp)
   kPlacement = 512,  // sealed when a placement group is placed, whose index is `next_result`
 };

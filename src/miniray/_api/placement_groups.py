@@ -27,6 +27,7 @@ from miniray._api.placement_checks import (
 )
 from miniray._api.warn_once import warn
 from miniray._runtime import namespace as namespaces
+from miniray._runtime.ids import node_id
 from miniray.exceptions import RaySystemError, TaskPlacementGroupRemoved
 
 __all__ = [
@@ -345,7 +346,7 @@ def group_resources(which: int) -> dict[str, float]:
 
 
 def _row(facts: GroupFacts) -> dict[str, Any]:
-    node = cluster.node_id() if facts.is_placed else ""
+    node = node_id() if facts.is_placed else ""
     return {
         "placement_group_id": facts.id.hex(),
         "name": facts.name,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._api import cluster
 from miniray._api.ids import PlacementGroupID
 from miniray._api.placement_groups import PlacementGroup, check_placement_group_index
 from miniray._api.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from miniray._runtime.ids import node_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ def resolve_place(
     """
     strategy = options.get("scheduling_strategy")
     if isinstance(strategy, NodeAffinitySchedulingStrategy):
-        is_here = strategy.soft or strategy.node_id == cluster.node_id()
+        is_here = strategy.soft or strategy.node_id == node_id()
         return Place(refusal=0 if is_here else _NO_SUCH_NODE)
     if strategy is None:
         group = options.get("placement_group", "default")

@@ -25,7 +25,7 @@ void add_environment(World& world, std::uint32_t expected) {
   change(world.driver, [&](Transaction& transaction, Wakes&) {
     EXPECT(world.driver.scheduler.find_environment(transaction, object) == expected);
     const scheduler::Demand demand{scheduler::kCpu, 0, scheduler::kResourceUnit};
-    world.shape = world.driver.scheduler.find_shape(transaction, &demand, 1, expected);
+    world.shape = world.driver.scheduler.find_shape(transaction, &demand, 1, {.environment = expected});
   });
 }
 
@@ -56,7 +56,7 @@ void add_environment_scenarios(std::vector<Scenario>& list) {
                           EXPECT(found.find_environment(transaction, world.keys[0].slot) == 2);
                           EXPECT(found.find_environment(transaction, world.keys[0].slot) == 2);
                           const scheduler::Demand demand{scheduler::kCpu, 0, 1};
-                          EXPECT(found.find_shape(transaction, &demand, 1, 2) != kNone);
+                          EXPECT(found.find_shape(transaction, &demand, 1, {.environment = 2}) != kNone);
                         });
                       }});
   list.push_back({.name = "environment: a call finds its idle worker, and another none",
