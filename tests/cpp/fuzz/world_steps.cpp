@@ -85,6 +85,14 @@ void World::run_task() {
       runtime::WaitOutcome::kReady)
     throw Refused{};
   const Index task = domain.own_entry().lease.get();
+  if (task == kNone) {  // it gave way; the next is this one again
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    domain.scheduler.add_worker(transaction, domain.self(), wakes);
+    transaction.close();
+    domain.perform(wakes);
+    return;
+  }
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   char name[96];
   (void)domain.scheduler.copy_name(task, name, sizeof(name));
