@@ -56,7 +56,7 @@ _ACTOR_ENDS = {
     3: "The actor is dead because all references to it went out of scope.",
     4: "The actor is dead because its __init__ failed.",
     6: "The actor is dead because its owner has died: the process that made it.",
-    8: "The actor is dead because its placement group was removed.",
+    9: "The actor is dead because its placement group was removed.",
 }
 
 

@@ -123,6 +123,14 @@ void World::run_task() {
       runtime::WaitOutcome::kReady)
     throw Refused{};
   const Index task = domain.own_entry().lease.get();
+  if (task == kNone) {  // it gave way; the next is this one again
+    Wakes wakes;
+    Transaction transaction(domain.lock);
+    domain.scheduler.add_worker(transaction, domain.self(), wakes);
+    transaction.close();
+    domain.perform(wakes);
+    return;
+  }
   if (domain.scheduler.tasks[task].actor.get() != kNone) {  // the host takes it
     Transaction transaction(domain.lock);
     domain.scheduler.return_lease(transaction, domain.self());
