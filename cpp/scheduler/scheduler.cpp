@@ -109,8 +109,8 @@ void Scheduler::queue_pop(Transaction& transaction, Index index) {
   transaction.add(header_->resources.queued_count, kMinusOne);
 }
 
-Index Scheduler::best_shape(bool& lacks_worker) const {
-  lacks_worker = false;
+Index Scheduler::best_shape(std::uint64_t& unserved) const {
+  unserved = ~0ULL;
   if (header_->resources.queued_count.get() == 0) return kNone;
   const std::uint32_t used = shape_count();
   Index best = kNone;
@@ -118,13 +118,13 @@ Index Scheduler::best_shape(bool& lacks_worker) const {
   for (Index index = 1; index < used; ++index) {
     const Shape& queue = shape(index);
     const Index head = queue.head.get();
-    if (head == kNone || tasks[head].sequence.get() >= best_sequence || !fits(queue)) continue;
-    if (idle_head(queue) == kNone) {
-      lacks_worker = true;
-      continue;
-    }
-    best = index;
-    best_sequence = tasks[head].sequence.get();
+    if (head == kNone) continue;
+    const bool has_worker = idle_head(queue) != kNone;
+    std::uint64_t& oldest = has_worker ? best_sequence : unserved;
+    const std::uint64_t sequence = tasks[head].sequence.get();
+    if (sequence >= oldest || !fits(queue)) continue;
+    oldest = sequence;
+    if (has_worker) best = index;
   }
   return best;
 }
@@ -168,12 +168,12 @@ void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) {
   if (header_->removed_placements.first.get() != kNone) [[unlikely]]
     wakes.removals = true;
   while (transaction.room() > 128) {
-    bool lacks_worker = false;
-    const Index index = best_shape(lacks_worker);
-    wakes.doorbell = wakes.doorbell || lacks_worker;
+    std::uint64_t unserved = 0;
+    const Index index = best_shape(unserved);
+    wakes.doorbell = wakes.doorbell || unserved != ~0ULL;
     if (header_->waiting_placements.first.get() != kNone) [[unlikely]] {
-      const Index head = index == kNone ? kNone : shape(index).head.get();
-      if (place_next(transaction, head == kNone ? ~0ULL : tasks[head].sequence.get(), wakes)) continue;
+      const std::uint64_t oldest = index == kNone ? ~0ULL : tasks[shape(index).head.get()].sequence.get();
+      if (place_next(transaction, oldest < unserved ? oldest : unserved, wakes)) continue;
     }
     if (index == kNone) return;
     const Index worker = idle_head(shape(index));

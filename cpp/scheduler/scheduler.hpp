@@ -346,8 +346,9 @@ class Scheduler {
   // What the process holds from now on, of the machine or of that bundle; and no more.
   void take_share(Transaction& transaction, Index shape, Index worker, Index bundle);
   void return_share(Transaction& transaction, Index shape, Index worker);
-  // The shape whose oldest queued task came first, among those that fit now and have an idle worker; and whether others lack one.
-  [[nodiscard]] Index best_shape(bool& lacks_worker) const;
+  // The shape whose oldest queued task came first, among those that fit now and have an idle worker; and the sequence of the first task
+  // that fits and lacks one, ~0 without any.
+  [[nodiscard]] Index best_shape(std::uint64_t& unserved) const;
   [[nodiscard]] Index idle_head(const Shape& shape) const { return environment(shape.environment.get()).idle_head.get(); }
   void fail_head(Transaction& transaction, Index shape, ProcessEnd end, Wakes& wakes);
   [[nodiscard]] const char* validate_environments() const;
