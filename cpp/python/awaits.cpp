@@ -41,12 +41,12 @@ PyObject* collect_awaited(PyObject*, PyObject*) {
   std::size_t count = 0;
   {
     const GilRelease released;
-    while (count == 0 && !own.ends.load()) {
-      own.awaited.sleep(own.ends);
+    while (count == 0 && !own.awaiting_ends.load()) {
+      own.awaited.sleep(own.awaiting_ends);
       count = own.awaited.collect(found, kMostCollected);
     }
   }
-  if (own.ends.load()) {
+  if (own.awaiting_ends.load()) {
     own.awaited.end();
     Py_RETURN_NONE;
   }
@@ -55,6 +55,14 @@ PyObject* collect_awaited(PyObject*, PyObject*) {
     PyList_SET_ITEM(refs.get(), static_cast<Py_ssize_t>(i), make_object_ref(own.domain.objects.key(found[i])));
   }
   return refs.release();
+}
+
+// _end_awaiting(): _collect_awaited() gives None from now on, whatever is ready.
+PyObject* end_awaiting(PyObject*, PyObject*) {
+  if (session == nullptr) Py_RETURN_NONE;
+  session->awaiting_ends.store(true);
+  session->domain.waits.wake_all_groups();
+  Py_RETURN_NONE;
 }
 
 // _set_blocking_hook(hook): called before a thread of this process blocks in get; None: not any more.
@@ -69,6 +77,7 @@ PyMethodDef methods[] = {
     {"_set_blocking_hook", guarded<set_blocking_hook>, METH_O, nullptr},
     {"_await_object", guarded<await_object>, METH_O, nullptr},
     {"_collect_awaited", guarded<collect_awaited>, METH_NOARGS, nullptr},
+    {"_end_awaiting", guarded<end_awaiting>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

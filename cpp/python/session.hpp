@@ -68,8 +68,9 @@ struct Session {
   std::uint64_t captured = 0;   // placement group that what this process submits belongs to, unless it says otherwise; 0: none
   bool runs_user_code = false;  // the main thread is in the function of current_task, which may be interrupted
   unsigned long main_thread = 0;
-  std::atomic<bool> ends = false;  // being closed: no new calls
-  std::uint32_t uses = 0;          // calls inside, of all threads
+  std::atomic<bool> ends = false;           // being closed: no new calls
+  std::atomic<bool> awaiting_ends = false;  // whoever awaits is to be told so, before the workers are ended
+  std::uint32_t uses = 0;                   // calls inside, of all threads
   std::string name;
 };
 

@@ -148,6 +148,7 @@ PyObject* session_close(PyObject*, PyObject*) {
   }
   Session* closing = session;
   closing->ends.store(true);
+  closing->awaiting_ends.store(true);
   while (closing->uses != 0) {
     closing->domain.waits.wake_all_groups();
     const GilRelease released;

@@ -215,7 +215,8 @@ class Runtime:
             last.callback(lambda: fault_point("session.closed"))
             last.callback(core._session_close)
             last.callback(lambda: fault_point("session.processes_ended"))
-            self._monitor.stop()
+            last.callback(self._monitor.stop)
+            core._end_awaiting()  # who awaits hears that the session ends, not that its worker did
 
 
 def _explained(start: Callable[[], _T]) -> _T:
