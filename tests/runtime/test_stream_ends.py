@@ -147,7 +147,7 @@ def test_cancel_closes_the_generator(ray, endless, log):
     with pytest.raises(TaskCancelledError):  # noqa: PT012 - after the items that were there
         for ref in generator:
             ray.get(ref)
-    assert log.read_text() == "closed\n"
+    wait_until(lambda: log.read_text() == "closed\n", "the generator is closed")
 
 
 def test_method_that_waits_for_its_reader_is_cancelled(ray):

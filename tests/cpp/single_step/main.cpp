@@ -5,8 +5,8 @@
 //             what SIGKILL would leave there. Each distinct state is written into a second domain, repaired by the real recovery, whose
 //             proof of death is real too, because the child has been ended and reaped; then it is judged (judge.hpp).
 // Sections    sections.hpp: every place in the sources where a section begins must have been stepped through, or be excused by name.
-// Modes       MINIRAY_STEP_ALL=1: every state and every state of every repair, but a sample of the repairs of the longest scenarios
-//             (hours). MINIRAY_STEP_ONLY=text: scenarios whose names hold it. --must-fail: for builds of a sabotaged core; the exit
+// Modes       Every state of every scenario but the longest; kills of repairs are a sample. MINIRAY_STEP_ALL=1: every state and every
+//             state of every repair, but a sample of the repairs of the longest scenarios (hours). MINIRAY_STEP_ONLY=text: scenarios whose names hold it. --must-fail: for builds of a sabotaged core; the exit
 //             status is 0 when failures were found.
 #include <fcntl.h>
 #include <sched.h>
@@ -29,6 +29,11 @@ using namespace single_step;  // NOLINT(google-build-using-namespace): this is i
 
 constexpr int kSkipped = 77;
 constexpr std::size_t kMostKills = 3;
+// Without MINIRAY_STEP_ALL: one in so many scenarios has its repair killed, of those one in so many a third time; and of a sabotaged core
+// one in so many scenarios is run at all.
+constexpr std::size_t kOneInTwice = 3;
+constexpr std::size_t kOneInThrice = 9;
+constexpr std::size_t kOneInSabotaged = 4;
 
 struct Totals {
   std::uint64_t instructions = 0;
@@ -63,6 +68,8 @@ struct Counts {
 struct Run {
   bool all = std::getenv("MINIRAY_STEP_ALL") != nullptr;
   bool must_fail = false;
+  std::size_t position = 0;  // of the scenario among all
+  [[nodiscard]] bool takes_one_in(std::size_t count) const { return all || position % count == 0; }
   Counts counts;
   std::unordered_set<std::uint64_t> addresses;
 };
@@ -101,7 +108,7 @@ void kill_in_repair(const Scenario& scenario, World& world, const Trace& killed,
   const Image scratch(control_bytes, heap_bytes);
   const std::size_t count = killed.states.size();
   const std::size_t in_all = scenario.is_long || depth > 2 ? std::min<std::size_t>(count, 100) : count;
-  const std::size_t wanted = depth > 2 ? (run.all ? 3 : 1) : run.all ? in_all : scenario.is_long ? 1 : 2;
+  const std::size_t wanted = depth > 2 ? (run.all ? 3 : 1) : run.all ? in_all : 1;
   for (std::size_t sample = 0; sample < wanted; ++sample) {
     const std::size_t number = (2 * sample + 1) * count / (2 * wanted);
     restore(image, killed.base, killed.states[number]);
@@ -126,7 +133,7 @@ void kill_in_repair(const Scenario& scenario, World& world, const Trace& killed,
         .add({repair.instructions, repair.states.size(), judgement.judged, judgement.failures.size()});
     report(scenario.name, ("kill " + std::to_string(depth) + " after state " + std::to_string(number)).c_str(), judgement,
            repair.states, run);
-    if (depth < kMostKills && !scenario.is_long && sample == 0)
+    if (depth < kMostKills && !scenario.is_long && sample == 0 && run.takes_one_in(kOneInThrice))
       kill_in_repair(scenario, world, repair, all_dead, depth + 1, run);
   }
 }
@@ -170,7 +177,8 @@ void run_scenario(const Scenario& scenario, Run& run) {
     std::printf("%7llu instructions, %6zu states, %5zu repaired, %zu failures: %s\n", as_number(first.instructions),
                 first.states.size(), judgement.judged, judgement.failures.size(), scenario.name);
   report(scenario.name, "killed", judgement, first.states, run);
-  if (!run.must_fail && !scenario.attaches_itself) kill_in_repair(scenario, world, first, dead, 2, run);
+  if (!run.must_fail && !scenario.attaches_itself && run.takes_one_in(kOneInTwice))
+    kill_in_repair(scenario, world, first, dead, 2, run);
   (void)std::fflush(stdout);
 }
 
@@ -184,11 +192,12 @@ void print(const char* kind, const Totals& totals) {
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
   run_on_one_processor(share);
   const char* only = std::getenv("MINIRAY_STEP_ONLY");
-  std::size_t position = 0;
+  std::size_t taken = 0;
   for (const Scenario& scenario : all_scenarios()) {
+    ++run.position;
     if (only != nullptr && std::strstr(scenario.name, only) == nullptr) continue;
-    if (run.must_fail && scenario.is_long) continue;
-    if (position++ % shares == share) run_scenario(scenario, run);
+    if (run.must_fail && (scenario.is_long || !run.takes_one_in(kOneInSabotaged))) continue;
+    if (taken++ % shares == share) run_scenario(scenario, run);
   }
   const std::vector<std::uint64_t> addresses(run.addresses.begin(), run.addresses.end());
   std::FILE* out = fdopen(pipe, "w");
