@@ -96,6 +96,7 @@ __all__ = [
 _LAZY_MODULES = (
     "cloudpickle",
     "dag",
+    "runtime_context",
     "runtime_env",
     "types",
     "util",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from miniray import _miniray_core as core
 from miniray._api import accelerators, environments
 from miniray._api.actor_handle import ActorHandle
+from miniray._api.ids import PlacementGroupID
 from miniray._api.option_table import RESOURCE_UNIT
 from miniray._runtime import actor_host, function_names, ids, namespace
 
@@ -149,6 +150,12 @@ class RuntimeContext:
         """Return the id of the placement group that the running task or actor is in; None without one."""
         current = core._current_placement()
         return None if current is None else current[0].hex()
+
+    @property
+    def current_placement_group_id(self) -> PlacementGroupID:
+        """The id of the placement group that the running task or actor is in; nil without one."""
+        current = core._current_placement()
+        return PlacementGroupID.nil() if current is None else PlacementGroupID(current[0])
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:

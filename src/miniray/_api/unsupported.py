@@ -122,7 +122,6 @@ UNSUPPORTED_SUBMODULES: Mapping[str, str] = MappingProxyType(
         "internal": "Ray's internals",
         "job_config": "job settings",
         "job_submission": "clusters of several machines",
-        "runtime_context": "the runtime context",
         "rllib": "Ray RLlib",
         "serve": "Ray Serve",
         "train": "Ray Train",
