@@ -31,9 +31,9 @@ constexpr int kSkipped = 77;
 constexpr std::size_t kMostKills = 3;
 // Without MINIRAY_STEP_ALL: one in so many scenarios has its repair killed, of those one in so many a third time; and of a sabotaged core
 // one in so many scenarios is run at all.
-constexpr std::size_t kOneInTwice = 3;
-constexpr std::size_t kOneInThrice = 9;
-constexpr std::size_t kOneInSabotaged = 4;
+constexpr std::size_t kOneInTwice = 6;
+constexpr std::size_t kOneInThrice = 18;
+constexpr std::size_t kOneInSabotaged = 8;
 
 struct Totals {
   std::uint64_t instructions = 0;

@@ -67,10 +67,10 @@ ObjectKey ready_of(Domain& domain, Index placement) {
 }
 
 // What is submitted from now on asks for this, in the group.
-void ask_for(World& world, const std::vector<Demand>& demands, Index placement) {
-  Transaction transaction(world.driver.lock);
-  world.shape = world.driver.scheduler.find_shape(transaction, demands.data(), static_cast<std::uint32_t>(demands.size()),
-                                                  {placement, scheduler::kAnyBundle, false});
+void ask_for(World& world, Domain& domain, const std::vector<Demand>& demands, Index placement) {
+  Transaction transaction(domain.lock);
+  world.shape = domain.scheduler.find_shape(transaction, demands.data(), static_cast<std::uint32_t>(demands.size()),
+                                            {placement, scheduler::kAnyBundle, false});
   EXPECT(world.shape != kNone);
 }
 
@@ -137,7 +137,7 @@ void add_placings(std::vector<Scenario>& list) {
                         start_worker(world.victim);
                         const Index placement = make_group(world.driver, {{cpus(1)}});
                         (void)submit(world, world.driver, {.dependencies = {ready_of(world.driver, placement)}});
-                        ask_for(world, {cpus(1)}, placement);
+                        ask_for(world, world.driver, {cpus(1)}, placement);
                         (void)submit(world, world.driver, {});
                       },
                   .operate = [](World& world) { finish_task(world.victim); }});
@@ -147,7 +147,7 @@ void add_placings(std::vector<Scenario>& list) {
                         machine(world, 2, 2);
                         world.slot =
                             make_group(world.driver, {{gpu_units(kResourceUnit)}, {cpus(1), gpu_units(kResourceUnit / 2)}});
-                        ask_for(world, {cpus(1), gpu_units(kResourceUnit / 4)}, world.slot);
+                        ask_for(world, world.driver, {cpus(1), gpu_units(kResourceUnit / 4)}, world.slot);
                         (void)submit(world, world.driver, {});
                       },
                   .operate =
@@ -157,8 +157,8 @@ void add_placings(std::vector<Scenario>& list) {
                           world.victim.scheduler.begin_blocked(transaction, world.victim.self(), wakes);
                         });
                         finish_task(world.victim);
-                        ask_for(world, {gpu_units(kResourceUnit / 2)}, kNone);
-                        (void)submit(world, world.driver, {});
+                        ask_for(world, world.victim, {gpu_units(kResourceUnit / 2)}, kNone);
+                        (void)submit(world, world.victim, {});
                         finish_task(world.victim);
                       }});
   list.push_back({.name = "what the machine has is said", .operate = [](World& world) {
@@ -176,7 +176,7 @@ void add_removals(std::vector<Scenario>& list) {
                         const std::vector<ObjectKey> argument = submit(world, world.driver, {});
                         world.slot = make_group(world.driver, {{cpus(2)}});
                         (void)submit(world, world.driver, {.dependencies = {ready_of(world.driver, world.slot)}});
-                        ask_for(world, {cpus(1)}, world.slot);
+                        ask_for(world, world.driver, {cpus(1)}, world.slot);
                         (void)submit(world, world.driver, {.result_count = 2});
                         (void)submit(world, world.driver, {.dependencies = argument});
                         make_actor(world);
@@ -192,7 +192,7 @@ void add_removals(std::vector<Scenario>& list) {
                       },
                   .before =
                       [](World& world) {
-                        ask_for(world, {cpus(1), gpu_units(kResourceUnit)}, world.slot);
+                        ask_for(world, world.driver, {cpus(1), gpu_units(kResourceUnit)}, world.slot);
                         (void)submit(world, world.driver, {});
                         start_worker(world.victim);
                         EXPECT(world.victim.own_entry().lease.get() != kNone);
@@ -208,7 +208,7 @@ void add_removals(std::vector<Scenario>& list) {
                       [](World& world) {
                         machine(world, 2, 0);
                         const Index gone = make_group(world.driver, {{cpus(1)}});
-                        ask_for(world, {cpus(1)}, gone);
+                        ask_for(world, world.driver, {cpus(1)}, gone);
                         remove_group(world.driver, gone);
                         world.slot = make_group(world.driver, {{cpus(2)}});
                       },
@@ -237,7 +237,7 @@ void add_recoveries(std::vector<Scenario>& list) {
                         [removed](World& world) {
                           machine(world, 2, 1);
                           const Index placement = make_group(world.driver, {{cpus(1), gpu_units(kResourceUnit)}});
-                          ask_for(world, {cpus(1), gpu_units(kResourceUnit / 2)}, placement);
+                          ask_for(world, world.driver, {cpus(1), gpu_units(kResourceUnit / 2)}, placement);
                           (void)submit(world, world.driver, {.retries = 1});
                           world.die_after([](Domain& domain) {
                             start_worker(domain);
@@ -252,7 +252,7 @@ void add_recoveries(std::vector<Scenario>& list) {
                       [](World& world) {
                         machine(world, 2, 0);
                         const Index placement = make_group(world.driver, {{cpus(1)}});
-                        ask_for(world, {cpus(1)}, placement);
+                        ask_for(world, world.driver, {cpus(1)}, placement);
                         make_actor(world);
                         world.die_after([](Domain& domain) {
                           start_worker(domain);
