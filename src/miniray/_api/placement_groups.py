@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ __all__ = [
     "remove_placement_group",
 ]
 
+_CLAIM_PAUSE_SECONDS = 0.0005
 _PLACED = 3  # placement_entry.hpp PlacementState
 
 
@@ -222,13 +224,7 @@ def placement_group(
     specs = [{resource: float(amount) for resource, amount in bundle.items()} for bundle in bundles]
     is_alone = chosen == "STRICT_SPREAD" and len(bundles) > 1
     description = pickle.dumps(_Description(name, namespaces.current(), chosen, specs))
-    keeper = (
-        core._claim_name(description, _name_id(name, namespaces.current()))
-        if name
-        else core._put_named(description, os.urandom(16))
-    )
-    if keeper is None:
-        raise RaySystemError(f"Failed to create placement group because name '{name}' already exists.")
+    keeper = _claim(name, description) if name else core._put_named(description, os.urandom(16))
     try:
         id_bytes, can_ever = core._create_placement_group(
             lambda id_bytes: PlacementGroup(PlacementGroupID(id_bytes), specs), keeper, units, is_alone
@@ -248,6 +244,20 @@ def placement_group(
             "resources=...), or ask for less."
         )
     return PlacementGroup(PlacementGroupID(id_bytes), specs)
+
+
+def _claim(name: str, description: bytes) -> core.ObjectRef[Any]:
+    """Return what keeps a name.
+
+    Raises:
+        RaySystemError: A group has it.
+    """
+    name_id = _name_id(name, namespaces.current())
+    while (keeper := core._claim_name(description, name_id)) is None:
+        if core._find_placement_group(name_id) is not None:
+            raise RaySystemError(f"Failed to create placement group because name '{name}' already exists.")
+        time.sleep(_CLAIM_PAUSE_SECONDS)  # another process is between its claim and its group, or died there
+    return keeper
 
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:
