@@ -140,6 +140,8 @@ Fences::Fences(Domain& domain) {
                                   header.objects.slots.chunks_offset,
                                   header.scheduler.tasks.chunks_offset,
                                   header.scheduler.actors.chunks_offset,
+                                  header.scheduler.placements.chunks_offset,
+                                  header.scheduler.bundles.chunks_offset,
                                   header.waits.nodes.chunks_offset,
                                   header.waits.groups.chunks_offset,
                                   header.objects.slots.offset,
@@ -148,6 +150,8 @@ Fences::Fences(Domain& domain) {
                                   header.objects.buckets_offset,
                                   header.scheduler.tasks.offset,
                                   header.scheduler.actors.offset,
+                                  header.scheduler.placements.offset,
+                                  header.scheduler.bundles.offset,
                                   header.waits.nodes.offset,
                                   header.waits.groups.offset,
                                   header.heap.rows_offset,
@@ -171,6 +175,8 @@ Fences::Fences(Domain& domain) {
   fence_table(header.objects.slots, sizeof(store::ObjectEntry));
   fence_table(header.scheduler.tasks, sizeof(scheduler::TaskEntry));
   fence_table(header.scheduler.actors, sizeof(scheduler::ActorEntry));
+  fence_table(header.scheduler.placements, sizeof(scheduler::PlacementEntry));
+  fence_table(header.scheduler.bundles, sizeof(scheduler::BundleEntry));
   fence_table(header.waits.nodes, sizeof(scheduler::WaitNode));
   fence_table(header.waits.groups, sizeof(scheduler::WaitGroup));
   fence(header.objects.buckets_offset, std::uint64_t{header.objects.bucket_count} * sizeof(Index));
