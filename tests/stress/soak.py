@@ -68,7 +68,7 @@ def warm_up(options: argparse.Namespace, folder: str) -> tuple[dict[str, int], d
     caller = Caller("warm-up", 0, 1, path, MEGABYTE, Counts())
     for operation in OPERATIONS:
         if operation.do is not drop_views:
-            for _ in range(2):
+            for _ in range(8):  # each kind of actor, and whatever else an operation chooses at random
                 operation.do(caller)
                 ray.get([ref for ref, *_ in caller.plain + caller.outer])
     caller.settle()
