@@ -181,10 +181,12 @@ PyObject* ready_ref(PyObject*, PyObject* id) {
   if (!require_session() || !parse_placement_id(id, key)) return nullptr;
   const SessionUse use;
   Domain& domain = session->domain;
-  Transaction transaction(domain.lock);
-  if (open_placement(key) == shm::kNone) Py_RETURN_NONE;
-  (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), key.slot);
-  return make_object_ref(key);
+  {
+    Transaction transaction(domain.lock);
+    if (open_placement(key) == shm::kNone) Py_RETURN_NONE;
+    (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), key.slot);
+  }
+  return make_object_ref(key);  // out of the section: making it may collect garbage, which takes the lock
 }
 
 // {resource: (amount, what of it is available)} of a bundle, under the lock.
@@ -225,8 +227,8 @@ PyObject* list_groups(PyObject*, PyObject*) {
   for (const Index placement : rows) {
     facts.clear();
     ObjectKey key;
+    ObjectKey described;
     PlacementState state{};
-    Owned description;
     {
       Transaction transaction(domain.lock);
       if (!scheduler.placements.is_valid_index(placement) || !scheduler.placements[placement].is_open()) continue;
@@ -244,9 +246,10 @@ PyObject* list_groups(PyObject*, PyObject*) {
           told.available[i] = bundle.available[i].get();
         }
       }
-      (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), group.description.get());
-      description.reset(make_object_ref(domain.objects.key(group.description.get())));
+      described = domain.objects.key(group.description.get());
+      (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), described.slot);
     }
+    const Owned description(make_object_ref(described));  // out of the section, as in ready_ref()
     Owned bundles(PyList_New(0));
     for (const BundleFacts& bundle : facts) {
       const Owned told(tell_bundle(bundle));
