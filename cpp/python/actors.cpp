@@ -58,13 +58,21 @@ PyObject* actor_facts(PyObject*, PyObject* ref) {
   if (!take_ref(ref, key)) return nullptr;
   const SessionUse use;
   Domain& domain = session->domain;
-  const Transaction transaction(domain.lock);
-  const Index index = find_actor(key);
-  if (index == shm::kNone) Py_RETURN_NONE;
-  const scheduler::ActorEntry& actor = domain.scheduler.actors[index];
-  const Index host = process::ProcessId::unpack(actor.host.get()).slot;
-  return Py_BuildValue("(IiIII)", actor.state.get(), host == shm::kNone ? 0 : domain.processes.identity(host).number,
-                       actor.restarts.get(), actor.waiting_count.get(), domain.objects[key.slot].references.get());
+  std::uint32_t state = 0, restarts = 0, waiting = 0, references = 0;
+  int number = 0;
+  {
+    const Transaction transaction(domain.lock);
+    const Index index = find_actor(key);
+    if (index == shm::kNone) Py_RETURN_NONE;
+    const scheduler::ActorEntry& actor = domain.scheduler.actors[index];
+    const Index host = process::ProcessId::unpack(actor.host.get()).slot;
+    state = actor.state.get();
+    number = host == shm::kNone ? 0 : static_cast<int>(domain.processes.identity(host).number);
+    restarts = actor.restarts.get();
+    waiting = actor.waiting_count.get();
+    references = domain.objects[key.slot].references.get();
+  }
+  return Py_BuildValue("(IiIII)", state, number, restarts, waiting, references);
 }
 
 // _set_actor_name(ref, ref of the object that carries the name): it goes with the actor.
@@ -94,7 +102,6 @@ PyObject* find_named_actor(PyObject*, PyObject* args) {
   std::memcpy(&id, bytes, sizeof(id));
   ObjectKey name;
   ObjectKey handle;
-  Owned keeper;
   {
     Transaction transaction(domain.lock);
     name = domain.objects.find(id);
@@ -106,8 +113,8 @@ PyObject* find_named_actor(PyObject*, PyObject* args) {
     });
     if (!handle) Py_RETURN_NONE;
     (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), name.slot);
-    keeper.reset(make_object_ref(name));
   }
+  Owned keeper(make_object_ref(name));
   PayloadPin pin;
   store::PayloadView view;
   if (!keeper || !pin.acquire(name, view)) return nullptr;

@@ -217,29 +217,36 @@ PyObject* put_or_find(PyObject* args, bool must_be_new) {
   Domain& domain = session->domain;
   store::ObjectId id;
   std::memcpy(&id, id_bytes, sizeof(id));
-  const auto find = [&](Transaction& transaction) -> PyObject* {
+  const auto find = [&](Transaction& transaction) {
     const ObjectKey found = domain.objects.find(id);
-    if (!found) return nullptr;
-    (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), found.slot);
-    return make_object_ref(found);
+    if (found && !must_be_new) (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), found.slot);
+    return found;
   };
+  // Refs are made, and above all dropped, out of the sections: dropping one may give others back, which takes the lock.
+  const auto answer = [&](ObjectKey found) { return must_be_new ? Py_NewRef(Py_None) : make_object_ref(found); };
+  ObjectKey found;
   {
     Transaction transaction(domain.lock);
-    if (Owned ref(find(transaction)); ref) return must_be_new ? Py_NewRef(Py_None) : ref.release();
+    found = find(transaction);
   }
+  if (found) return answer(found);
   Encoder encoder;
   encoder.add_bytes(payload, static_cast<std::size_t>(size));
   const Index slot = write_object(encoder);
   if (slot == shm::kNone) return nullptr;
-  Transaction transaction(domain.lock);
-  if (domain.objects.find(id)) {  // another process was faster
-    PyObject* ref = must_be_new ? Py_NewRef(Py_None) : find(transaction);
-    (void)domain.objects.unhold(transaction, domain.self(), slot);
-    return ref;
+  ObjectKey made;
+  {
+    Transaction transaction(domain.lock);
+    made = domain.objects.key(slot);
+    found = find(transaction);
+    if (found) {  // another process was faster
+      (void)domain.objects.unhold(transaction, domain.self(), slot);
+    } else {
+      domain.objects.set_outside_id(transaction, slot, id);
+      (void)domain.objects.seal(transaction, slot, store::ObjectState::kSealed);
+    }
   }
-  domain.objects.set_outside_id(transaction, slot, id);
-  (void)domain.objects.seal(transaction, slot, store::ObjectState::kSealed);
-  return make_object_ref(domain.objects.key(slot));
+  return found ? answer(found) : make_object_ref(made);
 }
 
 // _put_named(bytes payload, 16-byte id): ObjectRef, of the one that was there if there was one.

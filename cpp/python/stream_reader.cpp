@@ -104,11 +104,16 @@ PyObject* peek_ref(PyObject* self, PyObject*) {
   if (!check_reader(self)) return nullptr;
   const SessionUse use;
   Domain& domain = session->domain;
-  Transaction transaction(domain.lock);
-  const Index head = domain.objects[key_of(cast(self)->stream).slot].next_result.get();
-  if (head == shm::kNone) return Py_NewRef(cast(self)->completed);
-  (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), head);
-  return make_object_ref(domain.objects.key(head));
+  ObjectKey next;
+  {
+    Transaction transaction(domain.lock);
+    const Index head = domain.objects[key_of(cast(self)->stream).slot].next_result.get();
+    if (head != shm::kNone) {
+      next = domain.objects.key(head);
+      (void)domain.objects.hold(transaction, domain.own_entry(), domain.self(), head);
+    }
+  }
+  return next ? make_object_ref(next) : Py_NewRef(cast(self)->completed);
 }
 
 // An error that is let go here was not left unread: who has the stream reads it, or has read it.

@@ -1,6 +1,6 @@
 // scheduler/shares.cpp - what a process holds for its lease or its actor: of the machine, or of a bundle of a placement group.
 //
-// Invariants  resources.hpp R1, R3; placement_entry.hpp B2.
+// Invariants  resources.hpp R1, R4; placement_entry.hpp B2.
 //             H1 a process that holds something of a bundle names it, and counts in the group's holders; the GPUs it holds are the bits of
 //                its row: a share of one, or whole ones.
 #include <bit>

@@ -12,6 +12,8 @@ from helpers.actors import Plain
 from helpers.programs import KIND_SUPERVISOR, KIND_WORKER, pids_of, supervisor_pid
 from helpers.states import is_gone, wait_until
 from miniray import _miniray_core as core
+from miniray._api.actor_class import name_id
+from miniray._runtime import namespace as namespaces
 from miniray.exceptions import ActorAlreadyExistsError, ActorDiedError, RayActorError, RayError
 
 COUNTED = ("actors", "tasks", "objects", "used_bytes")
@@ -401,3 +403,11 @@ def test_driver_that_ends_takes_its_actors_with_it(start_program, end):
     program.wait_ready()
     program.finish()
     program.expect_nothing_left()
+
+
+def test_name_that_is_taken_may_be_asked_for_often(ray):
+    actor = make(ray).options(name="taken").remote()  # only the actor keeps the object that carries the name
+    ray.get(actor.answer.remote())
+    for _ in range(5000):
+        assert core._claim_name(b"", name_id("taken", namespaces.current())) is None
+    expect_whole_session(ray)
