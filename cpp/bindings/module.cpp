@@ -13,6 +13,7 @@
 #include "python/cancellation.hpp"
 #include "python/codec.hpp"
 #include "python/context.hpp"
+#include "python/demands.hpp"
 #include "python/environments.hpp"
 #include "python/executor.hpp"
 #include "python/fault_functions.hpp"
@@ -37,12 +38,13 @@ NB_MODULE(_miniray_core, module) {
   nanobind::set_leak_warnings(false);  // types live until the interpreter ends, and atexit keeps a function
   namespace python = miniray::python;
   for (const auto add :
-       {python::add_object_ref_type, python::add_store_memory, python::add_caller_type, python::add_object_functions,
-        python::add_executor_functions, python::add_session_functions, python::add_supervision_functions,
-        python::add_observer_functions, python::add_actor_functions, python::add_await_functions,
-        python::add_actor_call_functions, python::add_cancellation_functions, python::add_context_functions,
-        python::add_placement_group_functions, python::add_table_functions, python::add_stream_functions,
-        python::add_stream_reader_type, python::add_environment_functions, python::add_fault_functions}) {
+       {python::add_object_ref_type,        python::add_store_memory,          python::add_caller_type,
+        python::add_object_functions,       python::add_executor_functions,    python::add_session_functions,
+        python::add_demand_functions,       python::add_supervision_functions, python::add_observer_functions,
+        python::add_actor_functions,        python::add_await_functions,       python::add_actor_call_functions,
+        python::add_cancellation_functions, python::add_context_functions,     python::add_placement_group_functions,
+        python::add_table_functions,        python::add_stream_functions,      python::add_stream_reader_type,
+        python::add_environment_functions,  python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

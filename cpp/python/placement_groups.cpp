@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "python/demands.hpp"
 #include "python/guard.hpp"
 #include "python/object_ref.hpp"
 #include "python/objects.hpp"
@@ -37,24 +38,6 @@ Index find_placement(ObjectKey key) {
   return domain.objects[key.slot].next_result.get();
 }
 
-bool parse_demands(PyObject* wanted, Demand* demands, std::uint32_t& count) {
-  PyObject *key = nullptr, *value = nullptr;
-  Py_ssize_t position = 0;
-  count = 0;
-  if (!PyDict_Check(wanted)) return PyErr_Format(PyExc_TypeError, "a bundle is a dict") != nullptr;
-  while (PyDict_Next(wanted, &position, &key, &value)) {
-    const char* name = PyUnicode_AsUTF8(key);
-    const long long units = PyLong_AsLongLong(value);
-    if (name == nullptr || (units == -1 && PyErr_Occurred() != nullptr)) return false;
-    const std::uint32_t resource = session->domain.scheduler.find_resource(name, true);
-    if (resource == scheduler::kResourceCapacity || count == scheduler::kShapeDemands)
-      return PyErr_Format(PyExc_ValueError, "too many kinds of resources: at most %u in a session and %u in one bundle",
-                          scheduler::kResourceCapacity, scheduler::kShapeDemands) != nullptr;
-    demands[count++] = {resource, 0, units};
-  }
-  return true;
-}
-
 void remove(Index placement, Transaction& transaction, scheduler::Wakes& wakes, std::vector<Index>& hosts) {
   Domain& domain = session->domain;
   const std::uint32_t count = domain.scheduler.remove_placement(transaction, placement, hosts.data(), wakes);
@@ -83,12 +66,16 @@ PyObject* create(PyObject*, PyObject* args) {
   const auto count = static_cast<std::uint32_t>(PyList_GET_SIZE(bundles));
   std::vector<Demand> demands(std::size_t{count} * scheduler::kShapeDemands);
   std::vector<std::uint32_t> counts(count);
-  {
-    const Transaction transaction(domain.lock);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      if (!parse_demands(PyList_GET_ITEM(bundles, i), &demands[std::size_t{i} * scheduler::kShapeDemands], counts[i]))
-        return nullptr;
-    }
+  for (std::uint32_t i = 0; i < count; ++i) {
+    PyObject* bundle = PyList_GET_ITEM(bundles, i);
+    if (!PyDict_Check(bundle)) return PyErr_Format(PyExc_TypeError, "a bundle is a dict");
+    std::vector<NamedAmount> amounts;
+    if (!read_amounts(bundle, amounts)) return nullptr;
+    Transaction transaction(domain.lock);
+    const bool is_numbered = number_amounts(amounts, &demands[std::size_t{i} * scheduler::kShapeDemands]);
+    transaction.close();
+    if (!is_numbered) return raise_too_many_kinds("bundle"), nullptr;
+    counts[i] = static_cast<std::uint32_t>(amounts.size());
   }
   const Index ready = create_writing_object();
   if (ready == shm::kNone) return nullptr;

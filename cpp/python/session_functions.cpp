@@ -10,7 +10,6 @@
 #include "python/domain_errors.hpp"
 #include "python/guard.hpp"
 #include "python/object_ref.hpp"
-#include "python/placement_groups.hpp"
 #include "python/store_memory.hpp"
 #include "runtime/write_guard.hpp"
 
@@ -218,69 +217,6 @@ PyObject* set_doorbell(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-// _set_resources({name: units}): totals, once, before the first task.
-PyObject* set_resources(PyObject*, PyObject* args) {
-  PyObject* totals = nullptr;
-  if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &totals)) return nullptr;
-  if (!require_session()) return nullptr;
-  PyObject *key = nullptr, *value = nullptr;
-  Py_ssize_t position = 0;
-  Transaction transaction(session->domain.lock);
-  while (PyDict_Next(totals, &position, &key, &value)) {
-    const char* name = PyUnicode_AsUTF8(key);
-    const long long units = PyLong_AsLongLong(value);
-    if (name == nullptr || (units == -1 && PyErr_Occurred() != nullptr)) return nullptr;
-    const std::uint32_t index = session->domain.scheduler.find_resource(name, true);
-    if (index == scheduler::kResourceCapacity) {
-      return PyErr_Format(PyExc_ValueError, "at most %u kinds of resources; %R is one too many", scheduler::kResourceCapacity,
-                          key);
-    }
-    session->domain.scheduler.set_total(transaction, index, units);
-  }
-  Py_RETURN_NONE;
-}
-
-// _find_shape({name: units}, environment=0, id of a placement group=None, bundle=-1, whether it captures=False): (index, can ever run). Of a
-// group that is removed: (0, True), with which nothing may run.
-PyObject* find_shape(PyObject*, PyObject* args) {
-  PyObject* wanted = nullptr;
-  unsigned environment = 0;
-  PyObject* group = Py_None;
-  int bundle = -1;
-  int captures = 0;
-  ObjectKey group_key;
-  if (!PyArg_ParseTuple(args, "O!|IOip", &PyDict_Type, &wanted, &environment, &group, &bundle, &captures)) return nullptr;
-  if (!require_session() || (group != Py_None && !parse_placement_id(group, group_key))) return nullptr;
-  scheduler::Demand demands[scheduler::kShapeDemands];
-  std::uint32_t count = 0;
-  PyObject *key = nullptr, *value = nullptr;
-  Py_ssize_t position = 0;
-  scheduler::Scheduler& scheduler = session->domain.scheduler;
-  Transaction transaction(session->domain.lock);
-  while (PyDict_Next(wanted, &position, &key, &value)) {
-    const char* name = PyUnicode_AsUTF8(key);
-    const long long units = PyLong_AsLongLong(value);
-    if (name == nullptr || (units == -1 && PyErr_Occurred() != nullptr)) return nullptr;
-    const std::uint32_t resource = scheduler.find_resource(name, true);
-    if (resource == scheduler::kResourceCapacity || count == scheduler::kShapeDemands) {
-      return PyErr_Format(PyExc_ValueError, "too many kinds of resources: at most %u in a session and %u in one call",
-                          scheduler::kResourceCapacity, scheduler::kShapeDemands);
-    }
-    demands[count++] = {resource, 0, units};
-  }
-  if (environment >= scheduler.environment_count()) return PyErr_Format(PyExc_ValueError, "no such runtime environment");
-  scheduler::Scheduler::Place place{.environment = environment};
-  if (group != Py_None) {
-    place = {open_placement(group_key), static_cast<std::uint32_t>(bundle), captures != 0, environment};
-    if (place.placement == shm::kNone) return Py_BuildValue("(IO)", 0, Py_True);
-  }
-  const Index shape = scheduler.find_shape(transaction, demands, count, place);
-  if (shape == shm::kNone)
-    return PyErr_Format(PyExc_ValueError, "at most %u different demands (resources and runtime environments) in a session",
-                        scheduler::kShapeCapacity - 1);
-  return Py_BuildValue("(IO)", shape, scheduler.shape_can_ever_run(shape) ? Py_True : Py_False);
-}
-
 PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"dumps_slow",    "loads",      "dumps",      "crash_error", "raise_error",    "ray_error",
                                 "timeout_error", "store_full", "lost_error", "auto_init",   "unpickle_error", "unread_error",
@@ -356,8 +292,6 @@ PyMethodDef methods[] = {
     {"_is_attached", guarded<is_attached>, METH_NOARGS, nullptr},
     {"_is_poisoned", guarded<is_poisoned>, METH_NOARGS, nullptr},
     {"_set_doorbell", guarded<set_doorbell>, METH_VARARGS, nullptr},
-    {"_set_resources", guarded<set_resources>, METH_VARARGS, nullptr},
-    {"_find_shape", guarded<find_shape>, METH_VARARGS, nullptr},
     {"_configure_hooks", as_method(guarded<configure_hooks>), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"_trim_wanted", guarded<trim_wanted>, METH_NOARGS, nullptr},
     {"_discard_places", guarded<discard_places>, METH_NOARGS, nullptr},

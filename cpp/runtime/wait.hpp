@@ -131,8 +131,8 @@ WaitOutcome wait_for_work(Domain& domain, std::uint32_t processors, std::uint64_
     entry.sleeping.fetch_sub_ordered(1);
     if (found_for_certain()) return WaitOutcome::kReady;
     if (result == platform::WaitResult::kTimedOut) return WaitOutcome::kTimedOut;
-    if (domain.is_poisoned()) debug::tell_damage(domain.lock.damage());
-    if (ends_on_wake || result == platform::WaitResult::kInterrupted) return WaitOutcome::kInterrupted;
+    if (result == platform::WaitResult::kInterrupted || (ends_on_wake && !domain.is_poisoned()))
+      return WaitOutcome::kInterrupted;
   }
 }
 

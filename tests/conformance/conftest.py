@@ -294,3 +294,30 @@ def run_program(start_program: Callable[..., Program]) -> Callable[..., subproce
         return finished
 
     return run
+
+
+@pytest.fixture
+def count(ray: ModuleType) -> Any:
+    """Give a task that yields so many numbers, and may raise in place of one."""
+
+    @ray.remote
+    def count(number: int, bad: int | None = None) -> Iterator[int]:
+        for i in range(number):
+            if i == bad:
+                raise KeyError("bad")
+            yield i
+
+    return count
+
+
+@pytest.fixture
+def gated(ray: ModuleType) -> Any:
+    """Give a task that yields a number, waits, and yields another."""
+
+    @ray.remote
+    def gated(gate: Gate) -> Iterator[int]:
+        yield 1
+        gate.wait()
+        yield 2
+
+    return gated

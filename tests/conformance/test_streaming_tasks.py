@@ -10,33 +10,6 @@ import pytest
 pytestmark = pytest.mark.usefixtures("shared_session")
 
 
-@pytest.fixture
-def count(ray):
-    """Give a task that yields so many numbers, and may raise in place of one."""
-
-    @ray.remote
-    def count(number, bad=None):
-        for i in range(number):
-            if i == bad:
-                raise KeyError("bad")
-            yield i
-
-    return count
-
-
-@pytest.fixture
-def gated(ray):
-    """Give a task that yields a number, waits, and yields another."""
-
-    @ray.remote
-    def gated(gate):
-        yield 1
-        gate.wait()
-        yield 2
-
-    return gated
-
-
 def values(ray, refs):
     """Return what refs give, of those in error the type."""
     found = []

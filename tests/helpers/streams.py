@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from helpers.states import wait_until
-from miniray import _miniray_core as core
-
-COUNTED = ("actors", "tasks", "objects", "used_bytes", "running")
+from helpers.counts import COUNTED, counts
 
 
-def counts() -> dict[str, int]:
+def counts_of_streams() -> dict[str, int]:
     """Return how much there is of what streams use."""
-    gc.collect()
-    statistics = core._statistics()
-    return {name: statistics[name] for name in COUNTED}
-
-
-def expect_counts(before: dict[str, int]) -> None:
-    """Wait until there is no more of anything than before."""
-    wait_until(lambda: all(counts()[name] <= before[name] for name in COUNTED), f"{counts()} comes back to {before}")
-    assert core._validate() is None
+    return counts((*COUNTED, "running"))
 
 
 class Source:

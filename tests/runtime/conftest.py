@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,3 +43,44 @@ def start_program() -> Iterator[Callable[..., Program]]:
     yield start
     for program in programs:
         program.kill()
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blocks(ray: Any) -> Any:
+    """Give a task that yields blocks of memory, known to the session and both workers."""
+
+    @ray.remote(max_retries=0)
+    def blocks(count: int, size: int = 1000) -> Iterator[bytes]:
+        for i in range(count):
+            yield bytes([i % 256]) * size
+
+    for generator in [blocks.remote(3) for _ in range(20)]:
+        ray.get(list(generator))
+    return blocks
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Give the path of a file to which runs append."""
+    path = tmp_path / "log"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def endless(ray: Any) -> Any:
+    """Give a task that yields for ever and logs its end."""
+
+    @ray.remote(max_retries=0)
+    def endless(path: Path) -> Iterator[int]:
+        try:
+            while True:
+                yield os.getpid()
+        finally:
+            with open(path, "a") as file:
+                file.write("closed\n")
+
+    return endless

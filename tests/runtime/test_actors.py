@@ -1,7 +1,6 @@
 """Actors in miniray's own terms: nothing is left of those that went, and no death at any moment hangs or damages."""
 
 import contextlib
-import gc
 import os
 import random
 import signal
@@ -9,6 +8,7 @@ import signal
 import pytest
 
 from helpers.actors import Plain
+from helpers.counts import counts, expect_counts, outcome
 from helpers.programs import KIND_SUPERVISOR, KIND_WORKER, pids_of, supervisor_pid
 from helpers.states import is_gone, wait_until
 from miniray import _miniray_core as core
@@ -16,31 +16,9 @@ from miniray._api.actor_class import name_id
 from miniray._runtime import namespace as namespaces
 from miniray.exceptions import ActorAlreadyExistsError, ActorDiedError, RayActorError, RayError
 
-COUNTED = ("actors", "tasks", "objects", "used_bytes")
-
 
 def make(ray, **options):
     return ray.remote(num_cpus=0, **options)(Plain)
-
-
-def counts():
-    gc.collect()
-    statistics = core._statistics()
-    return {name: statistics[name] for name in COUNTED}
-
-
-def expect_counts(before):
-    """Wait until there is no more of anything than before."""
-    wait_until(lambda: all(counts()[name] <= before[name] for name in COUNTED), f"{counts()} comes back to {before}")
-    assert core._validate() is None
-
-
-def outcome(ray, ref):
-    """Give the value of a call, or the type of its error; a call that hangs ends in the watchdog of the suite."""
-    try:
-        return ray.get(ref)
-    except RayError as error:
-        return type(error)
 
 
 def expect_whole_session(ray):

@@ -1,6 +1,5 @@
 """cancel in miniray's own terms: nothing is left, races are decided once, and no death of anybody hangs."""
 
-import gc
 import os
 import random
 import signal
@@ -9,30 +8,10 @@ import time
 import pytest
 
 from helpers.actors import Async, Plain
+from helpers.counts import counts, expect_counts, outcome
 from helpers.states import wait_until
 from miniray import _miniray_core as core
-from miniray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
-
-COUNTED = ("actors", "tasks", "objects", "used_bytes")
-
-
-def counts():
-    gc.collect()
-    statistics = core._statistics()
-    return {name: statistics[name] for name in COUNTED}
-
-
-def expect_counts(before):
-    """Wait until there is no more of anything than before."""
-    wait_until(lambda: all(counts()[name] <= before[name] for name in COUNTED), f"{counts()} comes back to {before}")
-    assert core._validate() is None
-
-
-def outcome(ray, ref):
-    try:
-        return ray.get(ref)
-    except RayError as error:
-        return type(error)
+from miniray.exceptions import TaskCancelledError, WorkerCrashedError
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Actors that run several calls at once, in miniray's own terms: idle ones sleep, nothing is left, no death hangs or damages."""
 
 import contextlib
-import gc
 import os
 import random
 import signal
@@ -10,38 +9,18 @@ from pathlib import Path
 import pytest
 
 from helpers.actors import Async, Threads
+from helpers.counts import counts, expect_counts, outcome
 from helpers.states import is_gone, wait_until
 from miniray import _miniray_core as core
-from miniray.exceptions import ActorDiedError, RayActorError, RayError
+from miniray.exceptions import ActorDiedError, RayActorError
 
 KINDS = [Async, Threads]
-COUNTED = ("actors", "tasks", "objects", "used_bytes")
 
 
 def make(ray, kind, **options):
     if kind is Threads:
         options = {"max_concurrency": 8} | options
     return ray.remote(num_cpus=0, **options)(kind).remote()
-
-
-def counts():
-    gc.collect()
-    statistics = core._statistics()
-    return {name: statistics[name] for name in COUNTED}
-
-
-def expect_counts(before):
-    """Wait until there is no more of anything than before."""
-    wait_until(lambda: all(counts()[name] <= before[name] for name in COUNTED), f"{counts()} comes back to {before}")
-    assert core._validate() is None
-
-
-def outcome(ray, ref):
-    """Give the value of a call, or the type of its error."""
-    try:
-        return ray.get(ref)
-    except RayError as error:
-        return type(error)
 
 
 def switches(pid):

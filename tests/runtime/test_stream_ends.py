@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
+from helpers.counts import expect_counts
 from helpers.states import wait_until
-from helpers.streams import Source, counts, expect_counts
+from helpers.streams import Source, counts_of_streams
 from miniray import _miniray_core as core
 from miniray.exceptions import (
     RayError,
@@ -15,45 +16,6 @@ from miniray.exceptions import (
     TaskCancelledError,
     WorkerCrashedError,
 )
-
-
-@pytest.fixture
-def blocks(ray):
-    """Give a task that yields blocks of memory, known to the session and both workers."""
-
-    @ray.remote(max_retries=0)
-    def blocks(count, size=1000):
-        for i in range(count):
-            yield bytes([i % 256]) * size
-
-    for generator in [blocks.remote(3) for _ in range(20)]:
-        ray.get(list(generator))
-    return blocks
-
-
-@pytest.fixture
-def log(tmp_path):
-    """Give the path of a file to which runs append."""
-    path = tmp_path / "log"
-    path.touch()
-    return path
-
-
-@pytest.fixture
-def endless(ray):
-    """Give a task that yields for ever and logs its end."""
-
-    @ray.remote(max_retries=0)
-    def endless(path):
-        try:
-            while True:
-                yield os.getpid()
-        finally:
-            with open(path, "a") as file:
-                file.write("closed\n")
-
-    return endless
-
 
 # --- deaths ---------------------------------------------------------------------------------------------------------
 
@@ -73,7 +35,7 @@ def test_reader_that_dies_ends_the_stream(ray):
         with pytest.raises(WorkerCrashedError):
             ray.get(read.remote(source))
         assert ray.get(source.pid.remote())  # the stream has ended: it takes one call at a time
-        before = before or counts()
+        before = before or counts_of_streams()
     expect_counts(before)
 
 
@@ -162,7 +124,7 @@ def test_method_that_waits_for_its_reader_is_cancelled(ray):
 
 def test_streams_cancelled_at_random(ray, blocks):
     dice = random.Random(7)
-    before = counts()
+    before = counts_of_streams()
     for _ in range(150):
         generator = blocks.options(_generator_backpressure_num_objects=2).remote(5)
         for _ in range(dice.randrange(4)):

@@ -6,50 +6,12 @@ import threading
 
 import pytest
 
+from helpers.counts import expect_counts
 from helpers.states import wait_until
-from helpers.streams import AsyncSource, counts, expect_counts
+from helpers.streams import AsyncSource, counts_of_streams
 from miniray import _miniray_core as core
 from miniray import diagnostics
 from miniray.exceptions import ObjectStoreFullError, RayError
-
-
-@pytest.fixture
-def blocks(ray):
-    """Give a task that yields blocks of memory, known to the session and both workers."""
-
-    @ray.remote(max_retries=0)
-    def blocks(count, size=1000):
-        for i in range(count):
-            yield bytes([i % 256]) * size
-
-    for generator in [blocks.remote(3) for _ in range(20)]:
-        ray.get(list(generator))
-    return blocks
-
-
-@pytest.fixture
-def log(tmp_path):
-    """Give the path of a file to which runs append."""
-    path = tmp_path / "log"
-    path.touch()
-    return path
-
-
-@pytest.fixture
-def endless(ray):
-    """Give a task that yields for ever and logs its end."""
-
-    @ray.remote(max_retries=0)
-    def endless(path):
-        try:
-            while True:
-                yield os.getpid()
-        finally:
-            with open(path, "a") as file:
-                file.write("closed\n")
-
-    return endless
-
 
 # --- dropped ---------------------------------------------------------------------------------------------------------
 
@@ -59,7 +21,7 @@ def test_next_yield_ends_a_task_whose_generator_is_dropped(ray, endless, log, li
     first = endless.options(_generator_backpressure_num_objects=limit).remote(log)
     del first
     wait_until(lambda: core._statistics()["tasks"] == 0, "the first ends")
-    before = counts()
+    before = counts_of_streams()
     log.write_text("")
     generator = endless.options(_generator_backpressure_num_objects=limit).remote(log)
     completed = generator.completed()
@@ -72,7 +34,7 @@ def test_next_yield_ends_a_task_whose_generator_is_dropped(ray, endless, log, li
 
 
 def test_items_that_nobody_took_go_with_the_generator(ray, blocks):
-    before = counts()
+    before = counts_of_streams()
     generator = blocks.remote(50, 10_000)
     completed = generator.completed()
     assert ray.get(completed) is None
@@ -86,7 +48,7 @@ def test_items_that_nobody_took_go_with_the_generator(ray, blocks):
 
 
 def test_ten_thousand_dropped_generators_leave_nothing(ray, blocks):
-    before = counts()
+    before = counts_of_streams()
     for count in range(10_000):
         generator = blocks.remote(count % 4, 10 + 1000 * (count % 2))
         if count % 3 == 0:
@@ -107,7 +69,7 @@ def test_dropped_generators_of_generators(ray, blocks):
 
     outer = Outer.remote()
     ray.get(list(outer.stream.remote()))
-    before = counts()
+    before = counts_of_streams()
     for _ in range(20):
         generator = outer.stream.remote()
         next(generator)
@@ -122,7 +84,7 @@ def test_refs_in_items_that_nobody_took_go(ray):
             yield [ray.put(bytes(10_000)), i]
 
     ray.get(list(refs.remote()))
-    before = counts()
+    before = counts_of_streams()
     generator = refs.remote()
     ray.get(generator.completed())
     del generator
@@ -144,7 +106,7 @@ def test_async_generator_is_closed_when_its_reader_goes(ray, log):
 
 
 def test_waiting_generators_do_not_count_as_dropped(ray, blocks):
-    before = counts()
+    before = counts_of_streams()
     generators = [blocks.options(_generator_backpressure_num_objects=1).remote(3) for _ in range(20)]
     while generators:
         ready, generators = ray.wait(generators)
@@ -237,7 +199,7 @@ def test_store_that_is_full_ends_the_stream(small_store):
     with pytest.raises(ObjectStoreFullError):
         ray.get(refs[-1])
     del refs, generator
-    wait_until(lambda: counts()["used_bytes"] < 20_000, "the items go")
+    wait_until(lambda: counts_of_streams()["used_bytes"] < 20_000, "the items go")
     assert core._validate() is None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from miniray._api.environments import check_option
 from miniray._api.option_table import (
     TASK_OPTIONS,
     Option,
@@ -19,7 +20,6 @@ from miniray._api.options import (
     TaskDemand,
     check_generator,
     check_placement_group,
-    refuse_unsupported_places,
     resolve_demand,
 )
 from miniray._api.unsupported import raise_later
@@ -110,7 +110,7 @@ def validate_actor_options(options: Mapping[str, Any], given_in_options: Collect
     if options.get("get_if_exists") and not options.get("name"):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
     check_placement_group(options)
-    refuse_unsupported_places(options)
+    check_option(options.get("runtime_env"))
     if options.get("enable_tensor_transport"):
         raise_later("the actor option enable_tensor_transport")
     _check_groups(options.get("concurrency_groups"))

@@ -98,7 +98,7 @@ def validate_task_options(
             raise ValueError(f"Setting '{keyword}' is not supported in '.options()'.")
     check_placement_group(options)
     check_generator(options.get("num_returns"), is_generator_callable)
-    refuse_unsupported_places(options)
+    check_option(options.get("runtime_env"))
     if options.get("accelerator_type") is not None:
         warn_once(
             "accelerator_type",
@@ -224,8 +224,3 @@ def check_generator(num_returns: object, is_generator_callable: bool | None) -> 
             f"num_returns='{num_returns}' can only be used with generator functions (functions that use 'yield'). The "
             "decorated function is not a generator function."
         )
-
-
-def refuse_unsupported_places(options: Mapping[str, Any]) -> None:
-    """Refuse, by name, what later releases bring for tasks and actors alike."""
-    check_option(options.get("runtime_env"))
