@@ -24,6 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include "platform/fault_point.hpp"
 #include "platform/platform.hpp"
 
@@ -119,6 +121,44 @@ void send_signal(ProcessNumber process, std::uint64_t start_time, int number) no
 void end_process(ProcessNumber process, std::uint64_t start_time) noexcept { send_signal(process, start_time, SIGKILL); }
 
 int interrupt_signal() noexcept { return SIGRTMIN + 11; }
+
+namespace {
+
+constexpr long kRepeatNs = 20'000'000;
+struct sigaction noted = {};  // the handler that is repeated
+timer_t repeats = nullptr;
+std::atomic<bool> is_unsettled = false;
+
+void note_and_repeat(int signal, siginfo_t* info, void*) {
+  if (info->si_code == SI_TIMER && !is_unsettled.load()) return;  // settled while it was on its way
+  const int error = errno;
+  is_unsettled.store(true);
+  noted.sa_handler(signal);
+  const itimerspec once = {{0, 0}, {0, kRepeatNs}};
+  (void)timer_settime(repeats, 0, &once, nullptr);  // in a forked child there is no such timer
+  errno = error;
+}
+
+}  // namespace
+
+bool repeat_interrupts() noexcept {
+  sigevent event = {};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = interrupt_signal();
+  event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+  if (timer_create(CLOCK_MONOTONIC, &event, &repeats) != 0) return false;
+  if (sigaction(interrupt_signal(), nullptr, &noted) != 0) return false;
+  struct sigaction repeating = noted;
+  repeating.sa_flags |= SA_SIGINFO;
+  repeating.sa_sigaction = note_and_repeat;
+  return sigaction(interrupt_signal(), &repeating, nullptr) == 0;
+}
+
+void settle_interrupt() noexcept {
+  if (!is_unsettled.exchange(false)) return;
+  const itimerspec never = {};
+  (void)timer_settime(repeats, 0, &never, nullptr);
+}
 
 void interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept {
   send_signal(process, start_time, interrupt_signal());

@@ -56,6 +56,10 @@ void end_process(ProcessNumber process, std::uint64_t start_time) noexcept;
 // Sends interrupt_signal() to exactly this process: it wakes the main thread out of most calls that block.
 void interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept;
 [[nodiscard]] int interrupt_signal() noexcept;  // one that nobody else uses: neither a terminal nor, as a rule, a program
+// For a process whose handler of that signal is set, in its main thread: the handler is called again every 20 ms until
+// settle_interrupt(). A handler that only notes the signal, as an interpreter's does, is forgotten by a system call that just begins.
+[[nodiscard]] bool repeat_interrupts() noexcept;
+void settle_interrupt() noexcept;
 // Blocks until the process behind an open_process() descriptor has ended. False: somebody closed the descriptor.
 [[nodiscard]] bool wait_for_process_end(Descriptor process) noexcept;
 [[noreturn]] void exit_immediately(int code) noexcept;

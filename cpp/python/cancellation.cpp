@@ -2,6 +2,8 @@
 //
 // Invariants  X1 one task per section. Its children are looked for while it is known to run: one that has ended has none to be cancelled.
 //             X2 who is interrupted looks by itself whether its own task is cancelled: an interruption that comes late does nothing.
+//             X3 an interruption comes again until the interpreter has looked: its handler only notes it, and a system call that begins
+//                then would sleep on.
 #include "python/cancellation.hpp"
 
 #include "python/guard.hpp"
@@ -86,8 +88,15 @@ PyObject* cancel(PyObject*, PyObject* args) {
 
 // _is_cancel_due(): whether the task that the main thread runs is cancelled; for the handler of _cancel_signal().
 PyObject* is_cancel_due(PyObject*, PyObject*) {
+  platform::settle_interrupt();
   if (session == nullptr || !session->runs_user_code || session->current_task == shm::kNone) Py_RETURN_FALSE;
   return PyBool_FromLong(session->domain.scheduler.tasks[session->current_task].has(scheduler::kCancelled));
+}
+
+// _repeat_cancel_signal(): once its handler is set, by the main thread: it is called until it has asked _is_cancel_due().
+PyObject* repeat_cancel_signal(PyObject*, PyObject*) {
+  if (!platform::repeat_interrupts()) return PyErr_SetFromErrno(PyExc_OSError);
+  Py_RETURN_NONE;
 }
 
 PyObject* cancel_signal(PyObject*, PyObject*) { return PyLong_FromLong(platform::interrupt_signal()); }
@@ -96,6 +105,7 @@ PyMethodDef methods[] = {
     {"_cancel", guarded<cancel>, METH_VARARGS, nullptr},
     {"_is_cancel_due", guarded<is_cancel_due>, METH_NOARGS, nullptr},
     {"_cancel_signal", guarded<cancel_signal>, METH_NOARGS, nullptr},
+    {"_repeat_cancel_signal", guarded<repeat_cancel_signal>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

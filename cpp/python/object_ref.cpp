@@ -119,7 +119,14 @@ PyObject* reduce(PyObject* self, PyObject*) {
 
 PyObject* await_ref(PyObject* self) { return PyObject_CallOneArg(hooks.awaiting, self); }
 PyObject* future(PyObject* self, PyObject*) { return PyObject_CallOneArg(hooks.future, self); }
-PyObject* as_future(PyObject* self, PyObject*) { return PyObject_CallOneArg(hooks.as_future, self); }
+
+// as_future(_internal=False): what Ray's own callers say with _internal makes no difference here.
+PyObject* as_future(PyObject* self, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"_internal", nullptr};
+  PyObject* ignored = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:as_future", const_cast<char**>(names), &ignored)) return nullptr;
+  return PyObject_CallOneArg(hooks.as_future, self);
+}
 
 PyObject* task_id(PyObject* self, PyObject*) {
   if (!check_object_ref(self)) return nullptr;
@@ -176,7 +183,12 @@ PyObject* nil(PyObject*, PyObject*) { return make_bare_object_ref({}); }
 
 PyObject* size(PyObject*, PyObject*) { return PyLong_FromLong(16); }
 
-PyObject* from_binary(PyObject* type, PyObject* bytes) { return PyObject_CallOneArg(type, bytes); }
+PyObject* from_binary(PyObject* type, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"id_bytes", nullptr};
+  PyObject* bytes = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:from_binary", const_cast<char**>(names), &bytes)) return nullptr;
+  return PyObject_CallOneArg(type, bytes);
+}
 
 PyMethodDef methods[] = {
     {"hex", guarded<hex>, METH_NOARGS, "The id as 32 hexadecimal digits."},
@@ -185,14 +197,16 @@ PyMethodDef methods[] = {
     {"is_nil", guarded<is_nil>, METH_NOARGS, "Whether the id is all zero."},
     {"get_object_id", guarded<get_object_id>, METH_NOARGS, "The ObjectID this refers to."},
     {"from_random", guarded<from_random>, METH_NOARGS | METH_CLASS, "A ref of a random id."},
-    {"from_binary", guarded<from_binary>, METH_O | METH_CLASS, "The bare ref of 16 bytes."},
+    {"from_binary", as_method(guarded<from_binary>), METH_VARARGS | METH_KEYWORDS | METH_CLASS,
+     "from_binary($type, id_bytes)\n--\n\nThe bare ref of 16 bytes."},
     {"nil", guarded<nil>, METH_NOARGS | METH_CLASS, "The ref of the nil id."},
     {"size", guarded<size>, METH_NOARGS | METH_CLASS, "Bytes of an id."},
     {"future", guarded<future>, METH_NOARGS,
      "A concurrent.futures.Future of its value. Cancelling that does not cancel the task."},
     {"task_id", guarded<task_id>, METH_NOARGS, "The TaskID of the task that makes its value, or put it."},
     {"job_id", guarded<job_id>, METH_NOARGS, "The JobID of the program."},
-    {"as_future", guarded<as_future>, METH_NOARGS, "An asyncio.Future of its value, of the running loop."},
+    {"as_future", as_method(guarded<as_future>), METH_VARARGS | METH_KEYWORDS,
+     "as_future($self, _internal=False)\n--\n\nAn asyncio.Future of its value, of the running loop."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "ObjectRef[int], for annotations."},
     {"__reduce__", guarded<reduce>, METH_NOARGS, nullptr},
     {"__copy__", guarded<copy>, METH_NOARGS, nullptr},

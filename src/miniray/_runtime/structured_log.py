@@ -101,5 +101,5 @@ def apply(settings: LogSettings) -> None:
     logging.getLogger("miniray").propagate = False
 
 
-class _Handler(logging.StreamHandler[Any]):
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no subscript in Python 3.10
     """What apply() put there."""

@@ -130,6 +130,7 @@ def run(
     fault_point("worker.accepted")
     core._set_doorbell(config["doorbell_fd"])
     signal.signal(core._cancel_signal(), _on_interrupt)
+    core._repeat_cancel_signal()
     faulthandler.enable(file=2)
     os.register_at_fork(after_in_child=core._session_forget)
     sys.argv = [config["program"]]
