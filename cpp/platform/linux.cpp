@@ -109,16 +109,20 @@ RunState run_state(ProcessNumber process) noexcept {
 
 namespace {
 
-void send_signal(ProcessNumber process, std::uint64_t start_time, int number) noexcept {
+int send_signal(ProcessNumber process, std::uint64_t start_time, int number) noexcept {
   const Descriptor file = open_process(process);
-  if (file < 0) return;
-  if (start_time != 0 && process_start_time(process) == start_time) syscall(SYS_pidfd_send_signal, file, number, nullptr, 0);
+  if (file < 0) return file == -ESRCH ? 0 : file;
+  errno = 0;
+  const std::uint64_t found = process_start_time(process);
+  const int error = found == 0 && errno != ENOENT && errno != ESRCH ? -errno : 0;
+  if (start_time != 0 && found == start_time) (void)syscall(SYS_pidfd_send_signal, file, number, nullptr, 0);
   close(file);
+  return error;
 }
 
 }  // namespace
 
-void end_process(ProcessNumber process, std::uint64_t start_time) noexcept { send_signal(process, start_time, SIGKILL); }
+int end_process(ProcessNumber process, std::uint64_t start_time) noexcept { return send_signal(process, start_time, SIGKILL); }
 
 int interrupt_signal() noexcept { return SIGRTMIN + 11; }
 
@@ -160,8 +164,8 @@ void settle_interrupt() noexcept {
   (void)timer_settime(repeats, 0, &never, nullptr);
 }
 
-void interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept {
-  send_signal(process, start_time, interrupt_signal());
+int interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept {
+  return send_signal(process, start_time, interrupt_signal());
 }
 
 Descriptor open_process(ProcessNumber process) noexcept {

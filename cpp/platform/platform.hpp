@@ -51,10 +51,11 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 [[nodiscard]] Descriptor open_process(ProcessNumber process) noexcept;
 enum class RunState { kOther, kStopped, kTraced };  // by SIGSTOP and its like; by a debugger
 [[nodiscard]] RunState run_state(ProcessNumber process) noexcept;
-// Kills exactly this process: not another one that has its number by now, and nobody when in doubt.
-void end_process(ProcessNumber process, std::uint64_t start_time) noexcept;
-// Sends interrupt_signal() to exactly this process: it wakes the main thread out of most calls that block.
-void interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept;
+// Kills exactly this process: not another one that has its number by now, and nobody when in doubt. 0, also when it has ended before;
+// -errno when that could not be told, as for want of a descriptor.
+int end_process(ProcessNumber process, std::uint64_t start_time) noexcept;
+// Sends interrupt_signal() as end_process() does SIGKILL: it wakes the main thread out of most calls that block.
+int interrupt_process(ProcessNumber process, std::uint64_t start_time) noexcept;
 [[nodiscard]] int interrupt_signal() noexcept;  // one that nobody else uses: neither a terminal nor, as a rule, a program
 // For a process whose handler of that signal is set, in its main thread: the handler is called again every 20 ms until
 // settle_interrupt(). A handler that only notes the signal, as an interpreter's does, is forgotten by a system call that just begins.

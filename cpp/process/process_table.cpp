@@ -37,7 +37,7 @@ void tell(const char* format, Values... values) noexcept {
 
 }  // namespace
 
-ProcessId ProcessTable::claim(ProcessKind kind) {
+ProcessId ProcessTable::claim(ProcessKind kind, std::uint64_t start_time) {
   const platform::ProcessNumber number = platform::current_process();
   for (Index slot = 1; slot < end_; ++slot) {
     ProcessEntry& entry = entries_[slot];
@@ -50,7 +50,7 @@ ProcessId ProcessTable::claim(ProcessKind kind) {
     entry.spinning.store_ordered(0);
     entry.life.store_ordered(0);
     entry.environment.store_ordered(0);
-    entry.start_time.store_release(platform::process_start_time(number));
+    entry.start_time.store_release(start_time);
     std::uint32_t high_water = header_->high_water.load_acquire();
     while (high_water <= slot && !header_->high_water.compare_exchange(high_water, slot + 1)) {
     }

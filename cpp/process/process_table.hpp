@@ -102,7 +102,7 @@ class ProcessTable final : public shm::HolderProbe {
   [[nodiscard]] std::uint32_t capacity() const noexcept { return end_ - 1; }
 
   // A free row for this process; slot kNone when all are taken.
-  [[nodiscard]] ProcessId claim(ProcessKind kind);
+  [[nodiscard]] ProcessId claim(ProcessKind kind, std::uint64_t start_time);
   // Only recovery and a process that leaves in good order call these, in this
   // sequence.
   [[nodiscard]] bool begin_death(ProcessId process);  // false: not live any more, or
@@ -114,9 +114,11 @@ class ProcessTable final : public shm::HolderProbe {
   [[nodiscard]] bool is_dead(Index slot);                  // occupied by a process that is proved dead
 
   // Kills the process of that row, whatever it does; nobody when it has gone and its number is another's by now.
-  void end(Index slot) { platform::end_process(identity(slot).number, (*this)[slot].start_time.load_acquire()); }
+  int end(Index slot) { return platform::end_process(identity(slot).number, (*this)[slot].start_time.load_acquire()); }
   // Interrupts the main thread of that process.
-  void interrupt(Index slot) { platform::interrupt_process(identity(slot).number, (*this)[slot].start_time.load_acquire()); }
+  int interrupt(Index slot) {
+    return platform::interrupt_process(identity(slot).number, (*this)[slot].start_time.load_acquire());
+  }
 
   void ring(Index slot);
   void ring_all() noexcept;

@@ -44,7 +44,7 @@ PyObject* kill_actor(PyObject*, PyObject* args) {
       // Under the lock: the row is freed, and given to another process, only by who holds it.
       if (slot != shm::kNone) {
         host = domain.processes.identity(slot).number;
-        domain.processes.end(slot);
+        (void)domain.processes.end(slot);
       }
     }
   }

@@ -35,8 +35,10 @@ void find_children(std::uint64_t parent, std::vector<Target>& found) {
   }
 }
 
-// False: force of a call of an actor.
-bool cancel_task(Target target, bool force, std::vector<Target>* children) {
+enum class Outcome { kDone, kRefused };  // refused: force of a call of an actor
+
+// `error` is -errno when who runs the task could not be told.
+Outcome cancel_task(Target target, bool force, std::vector<Target>* children, int& error) {
   Domain& domain = session->domain;
   const auto& tasks = domain.scheduler.tasks;
   bool runs = false;
@@ -44,20 +46,22 @@ bool cancel_task(Target target, bool force, std::vector<Target>* children) {
     const Transaction transaction(domain.lock);
     if (!tasks.is_valid_index(target.task) || tasks[target.task].is_free() ||
         tasks[target.task].sequence.get() != target.sequence)
-      return true;
+      return Outcome::kDone;
     runs = tasks[target.task].state.get() == static_cast<std::uint32_t>(scheduler::TaskState::kLeased);
   }
   if (runs && children != nullptr) find_children(target.sequence, *children);
   scheduler::Wakes wakes;
   Transaction transaction(domain.lock);
-  if (tasks[target.task].is_free() || tasks[target.task].sequence.get() != target.sequence) return true;
+  if (tasks[target.task].is_free() || tasks[target.task].sequence.get() != target.sequence) return Outcome::kDone;
   const auto [step, worker] = domain.scheduler.cancel(transaction, target.task, force, wakes);
   using Step = scheduler::Scheduler::CancelStep;
-  if (step == Step::kKill) domain.processes.end(worker);  // under the lock: it cannot have begun another task
+  int sent = 0;
+  if (step == Step::kKill) sent = domain.processes.end(worker);  // under the lock: it cannot have begun another task
   transaction.close();
   domain.perform(wakes);
-  if (step == Step::kInterrupt) domain.processes.interrupt(worker);
-  return step != Step::kRefused;
+  if (step == Step::kInterrupt) sent = domain.processes.interrupt(worker);
+  if (sent != 0) error = sent;
+  return step == Step::kRefused ? Outcome::kRefused : Outcome::kDone;
 }
 
 // _cancel(ref, force, recursive)
@@ -80,9 +84,14 @@ PyObject* cancel(PyObject*, PyObject* args) {
     if (task == shm::kNone) Py_RETURN_NONE;
     targets.push_back({task, domain.scheduler.tasks[task].sequence.get()});
   }
-  if (!cancel_task(targets.front(), force != 0, recursive != 0 ? &targets : nullptr))
+  int error = 0;
+  if (cancel_task(targets.front(), force != 0, recursive != 0 ? &targets : nullptr, error) == Outcome::kRefused)
     return PyErr_Format(PyExc_ValueError, "force=True is not supported for actor tasks.");
-  for (std::size_t i = 1; i < targets.size(); ++i) (void)cancel_task(targets[i], false, &targets);
+  for (std::size_t i = 1; i < targets.size(); ++i) (void)cancel_task(targets[i], false, &targets, error);
+  if (error != 0) {
+    (void)set_system_error(error, "its worker could not be told of the cancellation; cancel it again");
+    return nullptr;
+  }
   Py_RETURN_NONE;
 }
 

@@ -82,6 +82,11 @@ PyObject* raise_domain_failure(const runtime::DomainFailure& failure, const char
     case DomainError::kNoProcessSlot:
       return PyErr_Format(PyExc_RuntimeError, "%s: all process slots are taken; end some of the processes that have it open",
                           name);
+    case DomainError::kNoStartTime:
+      return PyErr_Format(PyExc_OSError,
+                          "%s: /proc/%d/stat does not tell when this process began, so others could not see its death; mount "
+                          "/proc, or raise the limit of open files (ulimit -n)",
+                          name, static_cast<int>(platform::current_process()));
     case DomainError::kSystem:
       return raise_system_error(failure.system_error, name);
     case DomainError::kOtherNamespace:

@@ -46,11 +46,11 @@ void remove(Index placement, Transaction& transaction, scheduler::Wakes& wakes, 
     if (hosts[i] == domain.self().slot) {
       is_one_of_them = true;
     } else {
-      domain.processes.end(hosts[i]);  // under the lock: nobody else gets the row
+      (void)domain.processes.end(hosts[i]);  // under the lock: nobody else gets the row
     }
   }
   transaction.close();
-  if (is_one_of_them) domain.processes.end(domain.self().slot);
+  if (is_one_of_them) (void)domain.processes.end(domain.self().slot);
 }
 
 // _create_placement_group(make, ref of the description, [{resource: units}], whether it can never be placed): (id, whether it can ever be

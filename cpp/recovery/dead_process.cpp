@@ -42,7 +42,7 @@ bool recover_process(Domain& domain, process::ProcessId dead, scheduler::Process
     Transaction transaction(domain.lock);
     const std::uint32_t found = domain.scheduler.orphan_actors(transaction, dead, hosts, 16, wakes);
     for (std::uint32_t i = 0; i < found; ++i) {
-      if (hosts[i] != shm::kNone) domain.processes.end(hosts[i]);
+      if (hosts[i] != shm::kNone) (void)domain.processes.end(hosts[i]);
     }
     more = found != 0;
     transaction.close();

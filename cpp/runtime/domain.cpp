@@ -53,7 +53,10 @@ void Domain::wire(const ControlHeader& layout) noexcept {
 }
 
 DomainFailure Domain::join(ProcessKind kind) noexcept {
-  self_ = processes.claim(kind);
+  // Without it nobody could prove that this process is dead, or end it: no row for a process that cannot tell.
+  const std::uint64_t start_time = platform::process_start_time(platform::current_process());
+  if (start_time == 0) return {DomainError::kNoStartTime};
+  self_ = processes.claim(kind, start_time);
   if (self_.slot == kNone) return {DomainError::kNoProcessSlot};
   lock.set_holder(shm::LockWord::holder(self_.slot, self_.generation));
   if (const int error = objects.back_rows(self_); error != 0) {

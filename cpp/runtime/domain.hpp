@@ -95,6 +95,7 @@ enum class DomainError {
   kCorrupt,         // not a domain, another machine start, impossible sizes
   kOtherNamespace,  // made in another process or time namespace: nobody here can judge who lives there
   kNoProcessSlot,   // all rows of the process table are taken
+  kNoStartTime,     // /proc does not tell when this process began
   kSystem,          // `system_error` is -errno
 };
 

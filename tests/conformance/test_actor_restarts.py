@@ -156,8 +156,8 @@ def test_queued_calls_survive_a_restart_with_retries(ray, Actor, runs, gate, sta
     running = actor.wait_for.remote(gate, started)
     queued = [actor.count.remote() for _ in range(5)]
     pid = int(started.receive())
-    gate.open()
     os.kill(pid, signal.SIGKILL)
+    gate.open()  # only now: the first attempt must not end
     started.receive()
     assert ray.get(running) == "waited"
     assert sorted(ray.get(queued)) == [(2, i) for i in range(1, 6)]

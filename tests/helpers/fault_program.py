@@ -53,6 +53,13 @@ CALLERS_OF_SMALL = 3  # work, call, hold: each travels with a `small` of its own
 ROWS = 16_000  # results, more than the table keeps pages for
 
 
+def insist(call):
+    """Call until the fault, which comes once, refuses nothing."""
+    while True:
+        with contextlib.suppress(*REFUSED):
+            return call()
+
+
 def use_a_group(task):
     group = placement_group([{"CPU": 0.5}, {"CPU": 0.25}], name="group")
     try:
@@ -60,10 +67,7 @@ def use_a_group(task):
         inside = PlacementGroupSchedulingStrategy(group)
         assert ray.get(task.options(num_cpus=0.5, scheduling_strategy=inside).remote(3))[1] == 3
     finally:
-        while True:
-            with contextlib.suppress(*REFUSED):  # by the fault, which comes once
-                remove_placement_group(group)
-                break
+        insist(lambda: remove_placement_group(group))
 
 
 def use_everything():
@@ -109,7 +113,7 @@ def use_actors():
     assert ray.get([several.double.remote(i) for i in range(4)]) == [0, 2, 4, 6]
     running = hold.remote()
     for ref in (*sleeping, running, several.double.remote(running)):
-        ray.cancel(ref)
+        insist(lambda ref=ref: ray.cancel(ref))
         expect_error(ref, TaskCancelledError)
     expect_error(ray.get_actor("plain").leave.remote(), ActorDiedError)
     expect_error(plain.add.remote(1), ActorDiedError)

@@ -27,6 +27,7 @@ def cancel(ray_waitable: ObjectRef[Any] | ObjectRefGenerator, *, force: bool = F
     Raises:
         TypeError: Neither an ObjectRef nor an ObjectRefGenerator.
         ValueError: ``force`` of a call of an actor, or a ref of an earlier session.
+        OSError: Its worker could not be told, as when this process has no file descriptor left: cancel it again.
     """
     if isinstance(ray_waitable, ObjectRefGenerator):
         ray_waitable = ray_waitable.completed()
