@@ -112,9 +112,13 @@ namespace {
 int send_signal(ProcessNumber process, std::uint64_t start_time, int number) noexcept {
   const Descriptor file = open_process(process);
   if (file < 0) return file == -ESRCH ? 0 : file;
-  errno = 0;
   const std::uint64_t found = process_start_time(process);
-  const int error = found == 0 && errno != ENOENT && errno != ESRCH ? -errno : 0;
+  const int error = found == 0 ? -errno : 0;
+  pollfd query{file, POLLIN, 0};
+  if (error != 0 && poll(&query, 1, 0) == 1) {  // it has ended
+    close(file);
+    return 0;
+  }
   if (start_time != 0 && found == start_time) (void)syscall(SYS_pidfd_send_signal, file, number, nullptr, 0);
   close(file);
   return error;

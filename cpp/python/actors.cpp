@@ -37,6 +37,7 @@ PyObject* kill_actor(PyObject*, PyObject* args) {
   Domain& domain = session->domain;
   scheduler::Wakes wakes;
   platform::ProcessNumber host = 0;
+  int error = 0;
   {
     Transaction transaction(domain.lock);
     if (const Index actor = find_actor(key); actor != shm::kNone) {
@@ -44,11 +45,15 @@ PyObject* kill_actor(PyObject*, PyObject* args) {
       // Under the lock: the row is freed, and given to another process, only by who holds it.
       if (slot != shm::kNone) {
         host = domain.processes.identity(slot).number;
-        (void)domain.processes.end(slot);
+        error = domain.processes.end(slot);
       }
     }
   }
   domain.perform(wakes);
+  if (error != 0) {
+    (void)set_system_error(error, "the actor's process could not be told of its end; kill it again");
+    return nullptr;
+  }
   return PyLong_FromLong(host);
 }
 

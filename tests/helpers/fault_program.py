@@ -105,7 +105,7 @@ def use_everything():
 def use_actors():
     plain = Plain.options(name="plain").remote(ray.put(10))
     refs = [plain.add.remote(i) for i in range(4)]
-    ray.kill(plain, no_restart=False)
+    insist(lambda: ray.kill(plain, no_restart=False))
     refs += [call.remote(plain, i) for i in range(4)]
     assert ray.get(refs) == [10, 11, 12, 13] * 2
     several = Several.options(name="several", lifetime="detached").remote()
@@ -117,7 +117,7 @@ def use_actors():
         expect_error(ref, TaskCancelledError)
     expect_error(ray.get_actor("plain").leave.remote(), ActorDiedError)
     expect_error(plain.add.remote(1), ActorDiedError)
-    ray.kill(several)
+    insist(lambda: ray.kill(several))
     expect_error(several.double.remote(1), ActorDiedError)
 
 
@@ -158,7 +158,7 @@ def is_clean(whole):
 
 def expect_nothing_held(whole):
     with contextlib.suppress(ValueError):
-        ray.kill(ray.get_actor("several"))
+        insist(lambda: ray.kill(ray.get_actor("several")))
     done = ray.get([work.remote(6), spread.remote(2), make.remote(0), read.remote(bytes(8)), make_group.remote(0)])
     assert [ray.get(ref) for ref in items.remote(2)] == [block(0), block(1)]
     assert [done[0][1], done[1], len(done[2]), *done[3:]] == [6, (0, 1), 700_000, (0, True), 0]

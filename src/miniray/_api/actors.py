@@ -33,6 +33,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
 
     Raises:
         ValueError: Not the handle of an actor.
+        OSError: Its process could not be told, as when this one has no file descriptor left: kill it again.
     """
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")

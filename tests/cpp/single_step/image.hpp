@@ -2,8 +2,12 @@
 //
 // Invariants  I1 pages of the control file come first, then those of the heap. The spill file's bytes are not part of it: whether they are
 //                whole is told by the control file alone.
-//             I2 a State is what SIGKILL would leave at that instruction: the kernel throws away registers and keeps the pages.
+//             I2 pages that nobody ever wrote or read are holes of the files, and zero: most of the control file is. They stay holes, and
+//                are not looked at.
+//             I3 a State is what SIGKILL would leave at that instruction: the kernel throws away registers and keeps the pages.
 #pragma once
+
+#include <unistd.h>
 
 #include <array>
 #include <cstdint>
@@ -51,6 +55,13 @@ class Image {
   Image& operator=(const Image&) = delete;
 
   [[nodiscard]] std::size_t page_count() const noexcept { return (control_bytes_ + heap_bytes_) / kPage; }
+  // The numbers of those that are no holes, ascending.
+  [[nodiscard]] std::vector<std::uint32_t> pages_with_data() const {
+    std::vector<std::uint32_t> found;
+    find_data(control_file_, control_bytes_, 0, found);
+    find_data(heap_file_, heap_bytes_, control_bytes_ / kPage, found);
+    return found;
+  }
   [[nodiscard]] std::byte* page(std::size_t number) const noexcept {
     const std::size_t in_control = control_bytes_ / kPage;
     return number < in_control ? control_ + number * kPage : heap_ + (number - in_control) * kPage;
@@ -73,6 +84,14 @@ class Image {
   }
 
  private:
+  static void find_data(platform::Descriptor file, std::uint64_t bytes, std::size_t first, std::vector<std::uint32_t>& found) {
+    for (off_t begin = 0; (begin = lseek(file, begin, SEEK_DATA)) >= 0 && static_cast<std::uint64_t>(begin) < bytes;) {
+      const off_t end = lseek(file, begin, SEEK_HOLE);
+      EXPECT(end > begin);
+      for (; begin < end; begin += kPage)
+        found.push_back(static_cast<std::uint32_t>(first + static_cast<std::size_t>(begin) / kPage));
+    }
+  }
   void map() {
     EXPECT(control_file_ >= 0 && heap_file_ >= 0);
     control_ = platform::map_file(control_file_, control_bytes_, platform::Access::kReadWrite);
@@ -95,13 +114,39 @@ struct State {
   std::uint64_t address = 0;  // of the instruction whose end it is
 };
 
-using Base = std::vector<Page>;  // all pages at the start of a trace
+// All pages at the start of a trace.
+class Base {
+ public:
+  Base() = default;
+  explicit Base(const Image& image) : numbers_(image.pages_with_data()), pages_(image.page_count()) {
+    for (const std::uint32_t number : numbers_) {
+      pages_[number] = std::make_unique<Page>();
+      std::memcpy(pages_[number]->data(), image.page(number), kPage);
+    }
+  }
+  [[nodiscard]] const Page& operator[](std::size_t number) const noexcept {
+    static constexpr Page kZero{};
+    return pages_[number] ? *pages_[number] : kZero;
+  }
+  // Calls visit(number) for each page that may differ in an image that began as this one, or empty.
+  template <class Visit>
+  void each_in(const Image& image, Visit visit) const {
+    for (const std::uint32_t number : numbers_) visit(number);
+    for (const std::uint32_t number : image.pages_with_data()) {
+      if (!pages_[number]) visit(number);
+    }
+  }
+
+ private:
+  std::vector<std::uint32_t> numbers_;
+  std::vector<std::unique_ptr<Page>> pages_;
+};
 
 inline void restore(const Image& image, const Base& base, const State& state) {
-  for (std::size_t i = 0; i < base.size(); ++i) {
-    // Pages that nobody ever wrote stay holes.
-    if (std::memcmp(image.page(i), base[i].data(), kPage) != 0) std::memcpy(image.page(i), base[i].data(), kPage);
-  }
+  base.each_in(image, [&](std::uint32_t number) {
+    const Page& page = base[number];
+    if (std::memcmp(image.page(number), page.data(), kPage) != 0) std::memcpy(image.page(number), page.data(), kPage);
+  });
   for (const auto& [number, page] : state.pages) std::memcpy(image.page(number), page->data(), kPage);
 }
 

@@ -1,5 +1,7 @@
 #include "trace.hpp"
 
+#include "instruction.hpp"
+
 #include <elf.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -104,8 +106,7 @@ std::uint64_t hash_page(std::size_t number, const Page& page) {
 class Recorder {
  public:
   Recorder(const Image& image, Trace& result) : image_(image), result_(result), pages_(image.page_count()) {
-    result_.base.resize(image.page_count());
-    for (std::size_t i = 0; i < image.page_count(); ++i) std::memcpy(result_.base[i].data(), image.page(i), kPage);
+    result_.base = Base(image);
     is_watched_.resize(image.page_count());
     keep(0);
   }
@@ -116,7 +117,7 @@ class Recorder {
   void look(std::uint64_t address, bool at_all) {
     bool changed = false;
     if (at_all) {
-      for (std::size_t i = 0; i < pages_.size(); ++i) changed = look_at(i) || changed;
+      result_.base.each_in(image_, [&](std::uint32_t number) { changed = look_at(number) || changed; });
     } else {
       for (const std::uint32_t number : watched_) changed = look_at(number) || changed;
     }
@@ -124,10 +125,11 @@ class Recorder {
   }
   // Whether a page has changed that nobody watched.
   [[nodiscard]] bool missed_one() const {
-    for (std::size_t i = 0; i < pages_.size(); ++i) {
-      if (std::memcmp(current(i).data(), image_.page(i), kPage) != 0) return true;
-    }
-    return false;
+    bool missed = false;
+    result_.base.each_in(image_, [&](std::uint32_t number) {
+      missed = missed || std::memcmp(current(number).data(), image_.page(number), kPage) != 0;
+    });
+    return missed;
   }
 
  private:
@@ -210,7 +212,11 @@ std::string step_to_end(pid_t child, const Told& told, const TraceOptions& optio
     }
     ++result.instructions;
     if (options.keeps_addresses) result.addresses.insert(address - start);
-    recorder.look(address - start, registers.may_be_system_call || options.compares_all);
+    if (registers.may_be_system_call || options.compares_all) {
+      recorder.look(address - start, true);
+    } else if (may_write(reinterpret_cast<const unsigned char*>(address))) {  // the child has the same code there
+      recorder.look(address - start, false);
+    }
     address = registers.address;
   }
 }
