@@ -12,6 +12,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
 LEAKS_ARGS ?=
+WHEEL_ARGS ?=
 FAULTS_ARGS ?=
 
 SHELL := /bin/bash
@@ -75,7 +76,7 @@ $(STAMPS)/lint-tools: pyproject.toml $(STAMPS)/tools
 
 $(STAMPS)/wheel: $(PACKAGE_SOURCES) $(STAMPS)/tools
 	@rm -rf $(WHEELS)
-	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir $(WHEELS) .
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir $(WHEELS) $(WHEEL_ARGS) .
 	@touch $@
 
 $(STAMPS)/install: $(STAMPS)/wheel
@@ -148,8 +149,10 @@ $(RAY_VENV)/.stamps/install: $(STAMPS)/wheel $(RAY_VENV)/.stamps/ray
 	@touch $@
 
 conformance-ray: $(RAY_VENV)/.stamps/install
-	RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 \
-	  $(RAY_VENV)/bin/python -m pytest tests/conformance --backend=ray --run-slow $(PYTEST_ARGS)
+	run() { RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 \
+	    $(RAY_VENV)/bin/python -m pytest tests/conformance --backend=ray --run-slow $(PYTEST_ARGS); }; \
+	  status=0; run || status=$$?; [ $$status -gt 5 ] || exit $$status; \
+	  echo "Ray ended pytest, status $$status: once more"; run
 
 # --------------------------------------------------------------------------------------------------------------------- checks
 
