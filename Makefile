@@ -106,7 +106,7 @@ cpp-build: $(STAMPS)/tools
 
 test-cpp: cpp-build
 	@ctest --preset $(CPP_PRESET)
-	@grep -hE '^(one kill|a (second|third) kill|sabotaged core|[0-9]+ (scenarios|of [0-9]+ sections))' \
+	@grep -hE '^(one kill|a (second|third) kill|sabotaged core|[0-9]+ (scenarios|of [0-9]+ (sections|budgets)))' \
 	  $(CPP_BUILD)/Testing/Temporary/LastTest.log || true
 	@rm -rf $(CPP_BUILD)/site
 	@cmake --install $(CPP_BUILD) --component python > /dev/null

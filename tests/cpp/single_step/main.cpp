@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "budget.hpp"
 #include "judge.hpp"
 #include "scenario.hpp"
 #include "sections.hpp"
@@ -55,6 +56,8 @@ struct Counts {
   std::uint64_t scenarios = 0;
   std::uint64_t failed_scenarios = 0;
   std::uint64_t repairs = 0;  // first states whose repair was stepped
+  std::uint64_t budgets = 0;  // scenarios that have one
+  std::uint64_t off_budget = 0;
   void add(const Counts& more) {
     single.add(more.single);
     twice.add(more.twice);
@@ -62,6 +65,8 @@ struct Counts {
     scenarios += more.scenarios;
     failed_scenarios += more.failed_scenarios;
     repairs += more.repairs;
+    budgets += more.budgets;
+    off_budget += more.off_budget;
   }
 };
 
@@ -176,6 +181,13 @@ void run_scenario(const Scenario& scenario, Run& run) {
   if (!run.must_fail)
     std::printf("%7llu instructions, %6zu states, %5zu repaired, %zu failures: %s\n", as_number(first.instructions),
                 first.states.size(), judgement.judged, judgement.failures.size(), scenario.name);
+  if (const auto fault = off_budget(scenario.name, first.instructions); fault && !run.must_fail) {
+    run.counts.budgets += 1;
+    if (!fault->empty()) {
+      run.counts.off_budget += 1;
+      std::printf("  FAILED %s: %s\n", scenario.name, fault->c_str());
+    }
+  }
   report(scenario.name, "killed", judgement, first.states, run);
   if (!run.must_fail && !scenario.attaches_itself && run.takes_one_in(kOneInTwice))
     kill_in_repair(scenario, world, first, dead, 2, run);
@@ -258,6 +270,12 @@ int main(int count, char** arguments) {
   print("a third kill in the repair of that", counts.thrice);
   std::printf("%llu scenarios, %llu repairs stepped\n", as_number(counts.scenarios), as_number(counts.repairs));
   const bool covered = std::getenv("MINIRAY_STEP_ONLY") != nullptr || all_sections_stepped(run.addresses);
-  return complete && covered && counts.single.failures == 0 && counts.twice.failures == 0 && counts.thrice.failures == 0 ? 0
-                                                                                                                         : 1;
+  std::printf("%llu of %zu budgets of instructions looked at, %llu exceeded\n", as_number(counts.budgets), budget_count(),
+              as_number(counts.off_budget));
+  const bool within =
+      counts.off_budget == 0 && (std::getenv("MINIRAY_STEP_ONLY") != nullptr || counts.budgets == budget_count());
+  return complete && covered && within && counts.single.failures == 0 && counts.twice.failures == 0 &&
+                 counts.thrice.failures == 0
+             ? 0
+             : 1;
 }
