@@ -2,6 +2,7 @@
 #include "python/executor.hpp"
 
 #include "python/actor_calls.hpp"
+#include "python/after_task.hpp"
 #include "python/guard.hpp"
 #include "python/task_run.hpp"
 
@@ -45,15 +46,16 @@ bool host_actor() {
   return true;
 }
 
-// _run_worker(load_function, on_error, before_task, after_output, unread_error, serve, pool_size): returns when the worker is to end.
+// _run_worker(load_function, on_error, before_task, after_task, unread_error, serve, pool_size): returns when the worker is to end.
 PyObject* run_worker(PyObject*, PyObject* args) {
-  PyObject *load_function = nullptr, *on_error = nullptr, *before_task = nullptr, *after_output = nullptr,
+  PyObject *load_function = nullptr, *on_error = nullptr, *before_task = nullptr, *after_task = nullptr,
            *unread_error = nullptr, *serve = nullptr;
-  if (!PyArg_ParseTuple(args, "OOOOOOI", &load_function, &on_error, &before_task, &after_output, &unread_error, &serve,
+  if (!PyArg_ParseTuple(args, "OOOOOOI", &load_function, &on_error, &before_task, &after_task, &unread_error, &serve,
                         &pool_size))
     return nullptr;
   worker_hooks = {Owned(Py_NewRef(load_function)), Owned(Py_NewRef(on_error)),     Owned(Py_NewRef(before_task)),
-                  Owned(Py_NewRef(after_output)),  Owned(Py_NewRef(unread_error)), Owned(Py_NewRef(serve))};
+                  Owned(Py_NewRef(after_task)),    Owned(Py_NewRef(unread_error)), Owned(Py_NewRef(serve))};
+  if (!note_own_streams()) return nullptr;
   Domain& domain = session->domain;
   session->is_worker = true;
   session->main_thread = PyThread_get_thread_ident();

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "python/actor_calls.hpp"
+#include "python/after_task.hpp"
 #include "python/caller.hpp"
 #include "python/objects.hpp"
 #include "python/placement_groups.hpp"
@@ -426,13 +427,13 @@ bool finish_run(Index task, Function* function, PyObject* result, bool is_depend
     if (!encode_error(outcome, function, is_item ? 1 : result_count, is_dependency)) return false;
     if (is_item && !encode_result(outcome, Py_None)) return false;
   }
-  Owned flushed(PyObject_CallNoArgs(worker_hooks.after_output.get()));
-  if (!flushed && entry.is_call() && PyErr_ExceptionMatches(PyExc_SystemExit)) {  // exit_actor() was called, and caught
+  const Owned done(is_called_after_task() ? PyObject_CallNoArgs(worker_hooks.after_task.get()) : Py_NewRef(Py_None));
+  if (!done && entry.is_call() && PyErr_ExceptionMatches(PyExc_SystemExit)) {  // exit_actor() was called, and caught
     PyErr_Clear();
     leave = true;
     return end_own_actor(function, false, {scheduler::kActorEndFormat, scheduler::ActorEnd::kLeft, {}, 0, 0, 0});
   }
-  if (!flushed) PyErr_Clear();
+  if (!done) PyErr_Clear();
   if (complete(outcome, task)) {
     if (outcome.unread) {
       Owned told(PyObject_CallOneArg(worker_hooks.unread_error.get(), outcome.error.get()));

@@ -25,7 +25,7 @@ struct WorkerHooks {
   Owned load_function;  // (bytes-like) -> (callable, retry_on, max_calls, OMP_NUM_THREADS)
   Owned on_error;       // (name, exception, whether an argument was the error) -> exception to store
   Owned before_task;    // (OMP_NUM_THREADS, GPUs that it holds, a bit each) -> None; only when one of them changes
-  Owned after_output;   // () -> None: flush output
+  Owned after_task;     // () -> None: flush output; SystemExit: the worker is to end; only when is_called_after_task()
   Owned unread_error;   // (exception) -> None: nobody waits for this error
   Owned serve;          // () -> None: runs the calls of an actor that runs several at once, until it has ended
 };

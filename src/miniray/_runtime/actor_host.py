@@ -151,6 +151,7 @@ def exit_actor() -> None:
         raise TypeError("exit_actor API is called on a non-actor worker, which is not allowed.")
     if _Host.several is None:
         _Host.exit_wanted = True
+        core._call_after_task()
     else:
         _Host.several.want_exit()
     raise SystemExit(0)

@@ -121,6 +121,14 @@ class _TaskStream(io.RawIOBase):
         return bool(self._poll.poll(_PATIENCE_MS))
 
 
+class _TaskBuffer(io.BufferedWriter):
+    """The buffer before it: what is written has it flushed when the running task ends."""
+
+    def write(self, data: Buffer, /) -> int:
+        core._call_after_task()
+        return super().write(data)
+
+
 def redirect_worker_streams(stdout_fd: int, stderr_fd: int) -> None:
     """Make the pipes this worker's stdout and stderr, for Python and for C."""
     os.dup2(stdout_fd, 1)
@@ -130,8 +138,9 @@ def redirect_worker_streams(stdout_fd: int, stderr_fd: int) -> None:
             os.close(fd)
     for name, fd in (("stdout", 1), ("stderr", 2)):
         stream = io.TextIOWrapper(
-            io.BufferedWriter(_TaskStream(fd)), encoding="utf-8", errors="backslashreplace", line_buffering=True
-        )
+            _TaskBuffer(_TaskStream(fd)),
+            encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=True,
+        )  # fmt: skip
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
