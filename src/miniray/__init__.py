@@ -1,6 +1,6 @@
 """Ray's API for one machine, at the speed of shared memory: ``import miniray as ray``."""
 
-import importlib as _importlib
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from miniray import actor, exceptions
@@ -21,7 +21,6 @@ from miniray._api.ids import (
     UniqueID,
     WorkerID,
 )
-from miniray._api.logging_config import LoggingConfig
 from miniray._api.object_ref_generator import ObjectRefGenerator
 from miniray._api.objects import ObjectRef, get, put, wait
 from miniray._api.remote_function import remote
@@ -40,6 +39,8 @@ from miniray._runtime.generators import DynamicObjectRefGenerator
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from miniray._api.logging_config import LoggingConfig
 
 ObjectID = ObjectRef
 SCRIPT_MODE = 0
@@ -100,14 +101,22 @@ _LAZY_MODULES = (
     "runtime_env",
     "types",
     "util",
-)  # imported when somebody asks: `import miniray` stays quick
+)  # imported when somebody asks: `import miniray` stays quick, docs/design/start-up.md
+_LAZY_NAMES = {"LoggingConfig": "miniray._api.logging_config"}
 
 _absent_modules.install()
 
 
+def __dir__() -> "list[str]":
+    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})
+
+
 def __getattr__(name: str) -> "Any":
     if name in _LAZY_MODULES:
-        return _importlib.import_module(f"miniray.{name}")
+        return _import_module(f"miniray.{name}")
+    if name in _LAZY_NAMES:
+        found = globals()[name] = getattr(_import_module(_LAZY_NAMES[name]), name)
+        return found
     if name.startswith("__"):
         raise AttributeError(f"module 'miniray' has no attribute {name!r}")
     return _unsupported.raise_unsupported_attribute(name)

@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._api.ids import PlacementGroupID
 from miniray._api.placement_groups import PlacementGroup, check_placement_group_index
 from miniray._api.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from miniray._record import Record
 from miniray._runtime.ids import node_id
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _NO_SUCH_NODE = 7  # scheduler.hpp DeathCause
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Record):
     """Where something is to run.
 
     Attributes:

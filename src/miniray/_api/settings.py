@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from miniray._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +30,7 @@ def record_call_sites(system_config: Mapping[str, Any] | None) -> bool:
     return bool((system_config or {}).get("record_ref_creation_sites", default))
 
 
-@dataclass(frozen=True)
-class MemorySettings:
+class MemorySettings(Record):
     """How the memory monitor acts.
 
     Attributes:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import pickle
-import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
 from miniray._runtime import awaiting, closures, output, reducers, store_errors, torch_tensors, unread_errors
-from miniray._runtime.memory_monitor import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
 from miniray._runtime.pickle_trace import explain
-from miniray._runtime.worker_life import UNKNOWN_END, describe_end, signal_name
+from miniray._runtime.worker_life import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD, UNKNOWN_END, describe_end, signal_name
 from miniray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -200,6 +198,8 @@ def lost_error(ref: core.ObjectRef[Any], reason: str) -> ObjectLostError:
 
 def unpickle_error(error: BaseException) -> RaySystemError:
     """Return the error for a value that cannot be rebuilt in this process."""
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     told = RaySystemError(f"a value cannot be unpickled here: {error}", text)
     told.__cause__ = error

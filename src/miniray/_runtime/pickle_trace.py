@@ -55,6 +55,7 @@ def _pickling_error(value: object) -> str | None:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, object]]:
+
     if inspect.isfunction(value):
         found = inspect.getclosurevars(value)
         yield from found.nonlocals.items()

@@ -33,7 +33,6 @@ from miniray._runtime import huge_pages, limits, worker_main
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
-from miniray._runtime.packages import remove_folder
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
 from miniray._runtime.worker_pools import WorkerPools
 from miniray.exceptions import SegmentCorruptedError
@@ -365,7 +364,10 @@ class Supervisor:
                     os.waitpid(worker.pid, 0)
         fault_point("supervisor.unlinking")
         core._session_unlink(self._config["name"])
-        remove_folder(self._config["folder"])
+        if os.path.isdir(self._config["folder"]):
+            from miniray._runtime.packages import remove_folder  # few sessions unpack archives
+
+            remove_folder(self._config["folder"])
 
 
 def _tell(text: str) -> None:
