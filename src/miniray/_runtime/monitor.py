@@ -31,7 +31,7 @@ from miniray._runtime.worker_life import describe_end
 from miniray.exceptions import SegmentCorruptedError
 
 _COMMAND = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
+    "import gc; gc.disable(); import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
     "from miniray._runtime.supervisor import main; main(sys.argv[1])"
 )
 

@@ -54,6 +54,7 @@ def _pickling_error(value: object) -> str | None:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, object]]:
+    import inspect  # it takes long to import
 
     if inspect.isfunction(value):
         found = inspect.getclosurevars(value)
