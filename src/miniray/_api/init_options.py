@@ -17,6 +17,8 @@ from miniray._api.environments import describe_job
 from miniray._api.settings import (
     MemorySettings,
     env_flag,
+    logging_config,
+    logging_level,
     memory_settings,
     record_call_sites,
     stop_limit_s,
@@ -114,8 +116,6 @@ _MOST: Mapping[str, int] = MappingProxyType(
     {"object_capacity": 1 << 30, "task_capacity": 1 << 30, "worker_capacity": (1 << 16) - 32}
 )
 _KNOWN = frozenset((*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers", "object_spilling_limit"))
-_LEVELS = {"CRITICAL": 50, "FATAL": 50, "ERROR": 40, "WARNING": 30, "WARN": 30, "INFO": 20, "DEBUG": 10, "NOTSET": 0}
-"""The logging module's own names, for which it need not be imported."""
 _NONE: Mapping[str, Any] = {}
 _RESERVED_RESOURCES = {
     "CPU": "num_cpus",
@@ -252,7 +252,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         ignore_reinit_error=bool(given["ignore_reinit_error"]),
         log_to_driver=env_flag("RAY_LOG_TO_DRIVER") if log_to_driver is None else bool(log_to_driver),
         configure_logging=bool(given["configure_logging"]),
-        logging_level=_logging_level(kwargs.get("logging_level") or os.environ.get("RAY_LOGGER_LEVEL", "info")),
+        logging_level=logging_level(kwargs.get("logging_level") or os.environ.get("RAY_LOGGER_LEVEL", "info")),
         logging_format=given["logging_format"],
         include_dashboard=given["include_dashboard"],
         dashboard_host=given["dashboard_host"],
@@ -268,7 +268,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         record_call_sites=record_call_sites(given["_system_config"]),
         memory=memory_settings(given["_system_config"]),
         stop_limit_s=stop_limit_s(given["_system_config"]),
-        logging_config=_logging_config(given["logging_config"]),
+        logging_config=logging_config(given["logging_config"]),
         environment=describe_job(given["runtime_env"] or getattr(job_config, "runtime_env", None)),
     )
 
@@ -448,27 +448,3 @@ def _labels(labels: object) -> Mapping[str, str]:
     if not isinstance(labels, dict) or not all(isinstance(word, str) for pair in labels.items() for word in pair):
         raise TypeError(f"labels must be a dict of strings, not {labels!r}")
     return dict(labels)
-
-
-def _logging_config(given: object) -> LoggingConfig | None:
-    """Return how driver and workers log, None for "as they do"."""
-    if given is None and not os.environ.get("RAY_LOGGING_CONFIG_ENCODING"):
-        return None
-    from miniray._api.logging_config import resolve_logging_config  # it imports the logging module
-
-    return resolve_logging_config(given)
-
-
-def _logging_level(level: object) -> int:
-    """Return a level of the logging module by its number or name."""
-    if isinstance(level, int):
-        return level
-    name = str(level).upper()
-    if name in _LEVELS:
-        return _LEVELS[name]
-    import logging
-
-    number = logging.getLevelName(name)
-    if not isinstance(number, int):
-        raise ValueError(f"Unknown level: {number!r}")  # as the logging module says it
-    return number

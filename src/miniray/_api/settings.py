@@ -12,6 +12,10 @@ from miniray._record import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from miniray._api.logging_config import LoggingConfig
+
+_LEVELS = {"CRITICAL": 50, "FATAL": 50, "ERROR": 40, "WARNING": 30, "WARN": 30, "INFO": 20, "DEBUG": 10, "NOTSET": 0}
+"""The logging module's own names, for which it need not be imported."""
 _MANY_RETRIES = 1 << 31  # Ray writes "no limit" as the largest number
 
 
@@ -98,3 +102,27 @@ def temp_folder(folder: object) -> str | None:
     if not isinstance(folder, str) or not os.path.isabs(folder):
         raise ValueError("temp_dir must be absolute path or None.")
     return folder
+
+
+def logging_config(given: object) -> LoggingConfig | None:
+    """Return how driver and workers log, None for "as they do"."""
+    if given is None and not os.environ.get("RAY_LOGGING_CONFIG_ENCODING"):
+        return None
+    from miniray._api.logging_config import resolve_logging_config  # it imports the logging module
+
+    return resolve_logging_config(given)
+
+
+def logging_level(level: object) -> int:
+    """Return a level of the logging module by its number or name."""
+    if isinstance(level, int):
+        return level
+    name = str(level).upper()
+    if name in _LEVELS:
+        return _LEVELS[name]
+    import logging
+
+    number = logging.getLevelName(name)
+    if not isinstance(number, int):
+        raise ValueError(f"Unknown level: {number!r}")  # as the logging module says it
+    return number

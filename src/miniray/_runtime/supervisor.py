@@ -28,7 +28,7 @@ import time
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import huge_pages, limits, worker_main
+from miniray._runtime import huge_pages, limits, output, worker_main
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
@@ -349,13 +349,7 @@ class Supervisor:
                 raise
             with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
                 fault_point("supervisor.send_output")
-                self._send_output(pid, out_read, err_read)
-
-    def _send_output(self, pid: int, out_fd: int, err_fd: int) -> None:
-        import socket  # after the fork, so that the first worker does not wait for it
-
-        with socket.socket(fileno=os.dup(self._socket_fd)) as channel:
-            socket.send_fds(channel, [str(pid).encode()], [out_fd, err_fd])
+                output.send_pipes(self._socket_fd, pid, out_read, err_read)
 
     def end(self) -> None:
         """Kill the workers, wait for their ends, remove the segments."""
