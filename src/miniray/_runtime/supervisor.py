@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -376,11 +375,10 @@ def _tell(text: str) -> None:
         sys.stderr.flush()
 
 
-def main(argument: str) -> None:
-    """Run the supervisor with the configuration in ``argument`` (JSON)."""
+def main(config: dict[str, Any]) -> None:
+    """Run the supervisor with what the driver sent."""
     enter_role("supervisor")
     fault_point("supervisor.born")
-    config = json.loads(argument)
     huge_pages.restore_environment(config["tunables"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program that ignores it would hide how workers end
