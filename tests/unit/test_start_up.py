@@ -62,7 +62,8 @@ def test_decorating_a_function_imports_nothing_slow() -> None:
 
 def test_supervisor_imports_no_more_than_it_and_workers_need() -> None:
     found = imported_by("import miniray._runtime.supervisor")
-    assert sorted(found & SLOW.keys()) == []
+    assert "socket" in found  # the pipes of a worker are to be handed on at once: who dies soon must be heard
+    assert sorted(found & (SLOW.keys() - {"socket"})) == []
 
 
 @pytest.mark.parametrize("name", ["LoggingConfig", "nodes", "empty", "get_gpu_ids", "get_runtime_context", "util"])

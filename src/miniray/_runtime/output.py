@@ -272,21 +272,6 @@ def _colours(stream: TextIO | None) -> tuple[Callable[[str], str], str, str]:
     return (lambda prefix: _CYAN), _GREEN, _PLAIN
 
 
-def send_pipes(socket_fd: int, pid: int, out_fd: int, err_fd: int) -> None:
-    """Hand the pipes of a worker from the supervisor to the driver.
-
-    Raises:
-        OSError: The driver is going.
-    """
-    import socket  # which takes long: the first worker, forked already, does not wait for it
-
-    channel = socket.socket(fileno=socket_fd)
-    try:
-        socket.send_fds(channel, [str(pid).encode()], [out_fd, err_fd])
-    finally:
-        channel.detach()  # the descriptor is the supervisor's
-
-
 def _set_up_default_dedup(target: str) -> LogDeduplicator:
     from miniray._runtime.log_dedup import DedupSettings, LogDeduplicator  # here and below: for drivers alone
 

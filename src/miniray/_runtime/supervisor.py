@@ -22,12 +22,13 @@ import gc
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from typing import Any
 
 from miniray import _miniray_core as core
-from miniray._runtime import huge_pages, limits, output, worker_main
+from miniray._runtime import huge_pages, limits, worker_main
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
@@ -54,7 +55,7 @@ class Supervisor:
     def __init__(self, config: dict[str, Any]) -> None:
         """Attach to the session; see the class."""
         self._config = config
-        self._socket_fd: int = config["socket_fd"]  # no object of the socket module: it takes long to import
+        self._socket = socket.socket(fileno=config["socket_fd"])
         self._doorbell_fd: int = config["doorbell_fd"]
         self._poll = select.poll()
         self._workers: dict[int, Worker] = {}  # by process number
@@ -88,13 +89,13 @@ class Supervisor:
         fault_point("supervisor.attached")
         if config["spill_fd"] >= 0:
             core._session_spill_file(config["spill_fd"])
-        for fd in (self._driver_fd, self._doorbell_fd, self._socket_fd):
+        for fd in (self._driver_fd, self._doorbell_fd, self._socket.fileno()):
             self._poll.register(fd, select.POLLIN)
 
     def _is_told_to_begin(self) -> bool:
         waiter = select.poll()
         waiter.register(self._driver_fd, select.POLLIN)
-        waiter.register(self._socket_fd, select.POLLIN)
+        waiter.register(self._socket.fileno(), select.POLLIN)
         return all(fd != self._driver_fd for fd, _ in waiter.poll()) and self._hear_driver()
 
     def run(self) -> None:
@@ -108,7 +109,7 @@ class Supervisor:
         for worker in self._workers.values():
             worker.kill()
         poll = select.poll()
-        for fd in (self._driver_fd, self._socket_fd):
+        for fd in (self._driver_fd, self._socket.fileno()):
             poll.register(fd, select.POLLIN)
         while True:
             for fd, _ in poll.poll():
@@ -125,7 +126,7 @@ class Supervisor:
                     core._recover(pid, UNKNOWN_END)
         fault_point("supervisor.ready")
         with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
-            os.write(self._socket_fd, b"ready")
+            self._socket.send(b"ready")
         # A predecessor may have died after it heard the doorbell, and before it did what it was rung for; nobody rings
         # twice. Of places in the spill file a batch is given back between two looks at the rest.
         self._start_missing()
@@ -137,7 +138,7 @@ class Supervisor:
             now = 0.0 if discards_left else None
             times = [time_s for time_s in (now, trim_at, self._retry_at, self._memory.look_at) if time_s is not None]
             for fd, _ in self._poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None):
-                if fd == self._driver_fd or (fd == self._socket_fd and not self._hear_driver()):
+                if fd == self._driver_fd or (fd == self._socket.fileno() and not self._hear_driver()):
                     return
                 if fd == self._doorbell_fd:
                     with contextlib.suppress(BlockingIOError):  # the driver's monitor was faster
@@ -159,7 +160,7 @@ class Supervisor:
                 trim_at = None
 
     def _hear_driver(self) -> bool:
-        return bool(os.read(self._socket_fd, 64))  # it says that the session is there, then only closes: the end
+        return bool(self._socket.recv(64))  # it says that the session is there, then only closes: the end
 
     def _pidfd_of(self, pid: int) -> int | None:
         worker = self._workers.get(pid)
@@ -337,7 +338,7 @@ class Supervisor:
             if pid == 0:
                 for fd in (out_read, err_read, life_read, self._driver_fd, *self._by_fd):
                     os.close(fd)
-                os.close(self._socket_fd)
+                self._socket.close()
                 worker_main.main(self._config, supervisor_pid, out_write, err_write, life_write, environment)
             fault_point("supervisor.forked")
             try:
@@ -348,7 +349,7 @@ class Supervisor:
                 raise
             with contextlib.suppress(OSError):  # the driver is going: its pidfd tells next
                 fault_point("supervisor.send_output")
-                output.send_pipes(self._socket_fd, pid, out_read, err_read)
+                socket.send_fds(self._socket, [str(pid).encode()], [out_read, err_read])
 
     def end(self) -> None:
         """Kill the workers, wait for their ends, remove the segments."""
