@@ -211,11 +211,9 @@ def unpickle_error(error: BaseException) -> RaySystemError:
     return told
 
 
-def _shares_tensors() -> bool:
-    return os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") == "1"
-
-
-def _tensor_dumps() -> Callable[..., bytes]:
+def _choose_dumps() -> Callable[..., bytes]:
+    if os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") != "1":
+        return pickle.dumps
     from miniray._runtime import torch_tensors
 
     return torch_tensors.dumps
@@ -234,7 +232,7 @@ def install(auto_init: Callable[[], object], task_id: Callable[[int], object]) -
     _installed.update(
         dumps_slow=dumps_slow,
         loads=pickle.loads,
-        dumps=_tensor_dumps() if _shares_tensors() else pickle.dumps,
+        dumps=_choose_dumps(),
         crash_error=crash_error,
         raise_error=raise_error,
         ray_error=RayError,
@@ -261,7 +259,8 @@ def register_reducer(cls: type, reduce: Callable[[Any], Any]) -> None:
         reduce: Returns what ``__reduce__`` would.
     """
     reducers.registered[cls] = reduce
-    core._configure_hooks(**{**_installed, "dumps": _dumps_both if _shares_tensors() else reducers.dumps})
+    shares_tensors = _installed["dumps"] is not pickle.dumps
+    core._configure_hooks(**{**_installed, "dumps": _dumps_both if shares_tensors else reducers.dumps})
 
 
 def _dumps_both(value: Any, protocol: int | None = None, **keywords: Any) -> bytes:
