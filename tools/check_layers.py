@@ -18,7 +18,15 @@ SYSTEM_HEADERS = re.compile(
 )
 
 # A module of src/miniray imports those of its own rank and below. What is not named here is public, and may import all.
-RANKS = {"exceptions": 0, "_own_errors": 0, "_task_error": 0, "_miniray_core": 1, "_runtime": 2, "_api": 3}
+RANKS = {
+    "_record": 0,
+    "exceptions": 0,
+    "_own_errors": 0,
+    "_task_error": 0,
+    "_miniray_core": 1,
+    "_runtime": 2,
+    "_api": 3,
+}
 PUBLIC = 4
 
 

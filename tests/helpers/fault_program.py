@@ -6,7 +6,6 @@ It prints ``right``; or, when a system call was refused, the documented error, a
 
 import collections
 import contextlib
-import dataclasses
 import faulthandler
 import gc
 import os
@@ -174,7 +173,7 @@ def expect_nothing_held(whole):
 def use_memory_without_names():
     """Plan the store as on a machine whose /dev/shm is too small."""
     plan = machine.plan_store
-    machine.plan_store = lambda *args: dataclasses.replace(plan(*args), anonymous=True)
+    machine.plan_store = lambda *args: machine.StorePlan(**{**vars(plan(*args)), "anonymous": True})
 
 
 def tell_state(*_):

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING
 
 from miniray._api.unsupported import UNSUPPORTED_SUBMODULES
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["install"]
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import pickle
 import sys
 import time
@@ -22,6 +20,7 @@ from miniray._api.places import resolve_place
 from miniray._api.warn_once import warn_once
 from miniray._runtime import namespace as namespaces
 from miniray._runtime.actor_host import Construct
+from miniray._runtime.digest import digest
 from miniray.exceptions import ActorAlreadyExistsError
 
 if TYPE_CHECKING:
@@ -158,6 +157,8 @@ class ActorClass:
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError unless ``__init__`` takes these arguments."""
+        import inspect  # it takes long to import
+
         try:
             signature = inspect.signature(self.__ray_actor_class__)
         except (ValueError, TypeError):
@@ -205,7 +206,7 @@ class _ClassWithOptions:
 
 def name_id(name: str, namespace: str) -> bytes:
     """Return the id of the object that carries the name of an actor."""
-    return hashlib.blake2b(f"actor\0{namespace}\0{name}".encode(), digest_size=16).digest()
+    return digest(f"actor\0{namespace}\0{name}".encode(), 16)
 
 
 def find_actor(name: str, namespace: str) -> ActorHandle | None:

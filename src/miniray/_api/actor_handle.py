@@ -9,9 +9,7 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import pickle
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
@@ -19,20 +17,17 @@ from miniray._api.actor_options import check_num_returns
 from miniray._api.exported import export
 from miniray._api.object_ref_generator import configure_stream, count_results, resolve_num_returns
 from miniray._api.unsupported import raise_later
+from miniray._record import Record
 from miniray._runtime import closures
 from miniray._runtime.actor_host import Method
 from miniray._runtime.concurrency import DEFAULT_GROUP
 from miniray.exceptions import ActorDiedError, ActorHandleNotFoundError, PendingCallsLimitExceeded
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable, Mapping, Sequence
 
-_ANY = inspect.Signature(
-    [
-        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-    ]
-)
+_NO_OPTIONS: Mapping[str, Any] = {}
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 _METHOD_OPTIONS = (
     "name",
@@ -47,8 +42,7 @@ _METHOD_OPTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class MethodInfo:
+class MethodInfo(Record):
     """What a caller must know of a method.
 
     Attributes:
@@ -58,7 +52,7 @@ class MethodInfo:
     """
 
     signature: inspect.Signature
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = _NO_OPTIONS
     is_generator: bool = False
 
     def positional_range(self) -> tuple[int, int]:
@@ -75,8 +69,7 @@ class MethodInfo:
         return least, most
 
 
-@dataclass(frozen=True)
-class ActorInfo:
+class ActorInfo(Record):
     """What a handle must know of its actor.
 
     Attributes:
@@ -123,7 +116,7 @@ class _Call:
         self.ref = ref
         self.packed_info = packed_info
         self.info = info = _load_info(packed_info)
-        self.method = info.methods.get(name) or MethodInfo(_ANY)
+        self.method = info.methods.get(name) or MethodInfo(any_signature())
         self.__name__ = name
         self.options = {**self.method.options, **options}
 
@@ -322,6 +315,13 @@ def _rebuild_weak(hex_id: str, packed_info: bytes) -> ActorHandle:
     return ActorHandle(core.ObjectRef(core.ObjectID.from_hex(hex_id)), packed_info)
 
 
+def any_signature() -> inspect.Signature:
+    """Return that of ``(*args, **kwargs)``."""
+    import inspect  # here and below: it takes long to import, and a program without actors does well without it
+
+    return inspect.signature(lambda *args, **kwargs: None)
+
+
 def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) -> ActorInfo:
     """Return what handles of a class must know.
 
@@ -330,6 +330,8 @@ def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) 
         options: Of the actor.
         threads: OMP_NUM_THREADS in its process.
     """
+    import inspect
+
     methods: dict[str, MethodInfo] = {}
     for name, member in inspect.getmembers(actor_class, callable):
         if name in ("__class__", "__init_subclass__", "__subclasshook__", "__new__") or not inspect.isroutine(member):
@@ -346,15 +348,17 @@ def describe_class(actor_class: type, options: Mapping[str, Any], threads: str) 
 
 def _plain_signature(actor_class: type, name: str, member: Callable[..., Any]) -> inspect.Signature:
     """Return the parameters that a caller gives, without what may not pickle."""
+    import inspect
+
     try:
         signature = inspect.signature(member)
     except (ValueError, TypeError):  # some functions written in C have none
-        return _ANY
+        return any_signature()
     parameters = list(signature.parameters.values())
     declared = inspect.getattr_static(actor_class, name)
     if not isinstance(declared, staticmethod | classmethod) and parameters:
         if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-            return _ANY
+            return any_signature()
         parameters = parameters[1:]
     empty = inspect.Parameter.empty
     return inspect.Signature(

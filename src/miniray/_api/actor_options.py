@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from miniray._api.environments import check_option
@@ -139,6 +138,8 @@ def resolve_concurrency(actor_class: type, options: Mapping[str, Any]) -> Concur
         actor_class: As the user wrote it.
         options: Options that passed :func:`validate_actor_options`.
     """
+    import inspect  # it takes long to import
+
     members = inspect.getmembers(actor_class, inspect.isroutine)
     is_async = any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for _, each in members)
     limit = options.get("max_concurrency") or (_ASYNC_LIMIT if is_async else 1)

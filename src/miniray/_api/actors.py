@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from miniray import _miniray_core as core
@@ -98,6 +97,8 @@ def method(*args: Any, **kwargs: Any) -> Any:
 
     def annotate(function: Any) -> Any:
         if "num_returns" in kwargs:
+            import inspect  # it takes long to import
+
             is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
             check_num_returns(kwargs["num_returns"], is_generator)
         function.__ray_method_options__ = dict(kwargs)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from miniray import _miniray_core as core
@@ -69,6 +68,8 @@ def nodes() -> list[dict[str, Any]]:
         RaySystemError: No session is open.
     """
     _require()
+    import socket  # it takes long to import, as do the selectors that it imports
+
     own_id = node_id()
     return [
         {

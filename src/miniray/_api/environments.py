@@ -8,19 +8,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import types
 from typing import TYPE_CHECKING, Any
 
-from miniray._api import runtime_env_fields
-from miniray._api.runtime_env import RuntimeEnv
 from miniray._runtime import environment
 from miniray._runtime.environment import Description
 from miniray.exceptions import UnsupportedFeatureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from miniray._api.runtime_env import RuntimeEnv
 
 __all__ = ["check_option", "current", "describe_job", "number_for", "without_empty"]
 
@@ -47,6 +46,9 @@ def check_option(given: Mapping[str, Any] | None) -> RuntimeEnv | None:
     """
     if not given:
         return None
+    from miniray._api import runtime_env_fields  # here and below: few programs have environments
+    from miniray._api.runtime_env import RuntimeEnv
+
     fields = RuntimeEnv(**given)
     _refuse(fields)
     runtime_env_fields.check_no_local_paths(fields)
@@ -70,6 +72,8 @@ def describe_job(given: Mapping[str, Any] | None) -> Description:
         return Description()
     if not isinstance(given, dict):
         raise TypeError(f"runtime_env must be dict or RuntimeEnv, but got: {type(given)}")
+    from miniray._api.runtime_env import RuntimeEnv
+
     places = {**given}
     if places.get("py_modules"):
         places["py_modules"] = [_module_path(each) for each in places["py_modules"]]
@@ -98,10 +102,14 @@ def number_for(given: Mapping[str, Any] | None) -> int:
 
 def current() -> RuntimeEnv:
     """Return the environment of this process."""
+    from miniray._api.runtime_env import RuntimeEnv
+
     return RuntimeEnv(_validate=False, **environment.current_fields())
 
 
 def _describe(fields: Mapping[str, Any], hook: bytes | str | None) -> Description:
+    import json
+
     shown = dict(fields)
     if hook is None and shown.get("worker_process_setup_hook") is not None:
         given = shown["worker_process_setup_hook"]
@@ -112,6 +120,8 @@ def _describe(fields: Mapping[str, Any], hook: bytes | str | None) -> Descriptio
 
 
 def _refuse(fields: Mapping[str, Any]) -> None:
+    from miniray._api import runtime_env_fields
+
     for name, feature in runtime_env_fields.UNSUPPORTED.items():
         if fields.get(name):
             raise UnsupportedFeatureError(f"the field {feature!r} of runtime_env")
@@ -123,6 +133,8 @@ def _refuse(fields: Mapping[str, Any]) -> None:
 
 def _existing(place: str) -> str:
     """Return the full path of a working folder."""
+    from miniray._api import runtime_env_fields
+
     if runtime_env_fields.has_scheme(place):
         return place
     path = os.path.abspath(os.path.expanduser(place))
@@ -135,6 +147,8 @@ def _existing(place: str) -> str:
 
 def _module_path(module: Any) -> Any:
     """Return where a module or package is; a module object may stand for it."""
+    from miniray._api import runtime_env_fields
+
     if isinstance(module, types.ModuleType):
         paths = list(getattr(module, "__path__", ())) or [module.__file__]
         if len(paths) != 1 or paths[0] is None:

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._runtime import closures
+from miniray._runtime.digest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,4 +55,4 @@ def export(
     payload = header + struct.pack("<Q", len(pickled)) + pickled
     # id() of a live function or class tells definitions apart.
     unique = b"" if what is None else struct.pack("<Q", id(what))
-    return core._put_named(payload, hashlib.blake2b(payload + unique, digest_size=16).digest())
+    return core._put_named(payload, digest(payload + unique, 16))

@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from miniray import _miniray_core as core
 from miniray._runtime import ids
+from miniray._runtime.digest import digest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -236,7 +236,7 @@ def _no_actor(job_id: JobID) -> bytes:
 
 
 def _digest(kind: str, size: builtins.int, parent: bytes, counter: builtins.int) -> bytes:
-    return hashlib.blake2b(kind.encode() + parent + counter.to_bytes(8, "little"), digest_size=size).digest()
+    return digest(kind.encode() + parent + counter.to_bytes(8, "little"), size)
 
 
 def task_id(number: builtins.int) -> TaskID:

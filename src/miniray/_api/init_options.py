@@ -9,19 +9,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import os
-import uuid
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from miniray._api.environments import describe_job
-from miniray._api.logging_config import LoggingConfig, resolve_logging_config
 from miniray._api.settings import (
     MemorySettings,
     env_flag,
+    logging_config,
+    logging_level,
     memory_settings,
     record_call_sites,
     stop_limit_s,
@@ -29,11 +26,14 @@ from miniray._api.settings import (
 )
 from miniray._api.unsupported import raise_later
 from miniray._api.warn_once import warn_once
+from miniray._record import Record
 from miniray._runtime import machine, spill_file
 from miniray._runtime.environment import Description
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from miniray._api.logging_config import LoggingConfig
 
 __all__ = [
     "CAPACITY_DEFAULTS",
@@ -116,6 +116,7 @@ _MOST: Mapping[str, int] = MappingProxyType(
     {"object_capacity": 1 << 30, "task_capacity": 1 << 30, "worker_capacity": (1 << 16) - 32}
 )
 _KNOWN = frozenset((*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers", "object_spilling_limit"))
+_NONE: Mapping[str, Any] = {}
 _RESERVED_RESOURCES = {
     "CPU": "num_cpus",
     "GPU": "num_gpus",
@@ -124,8 +125,7 @@ _RESERVED_RESOURCES = {
 }
 
 
-@dataclass(frozen=True)
-class InitOptions:
+class InitOptions(Record):
     """What a session starts with.
 
     Attributes:
@@ -170,8 +170,8 @@ class InitOptions:
     logging_level: int
     log_to_driver: bool
     backend: Backend = "local"
-    resources: Mapping[str, int] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, int] = _NONE
+    labels: Mapping[str, str] = _NONE
     object_capacity: int = CAPACITY_DEFAULTS["object_capacity"]
     task_capacity: int = CAPACITY_DEFAULTS["task_capacity"]
     worker_capacity: int = CAPACITY_DEFAULTS["worker_capacity"]
@@ -189,10 +189,10 @@ class InitOptions:
     node_name: str | None = None
     object_store_was_given: bool = False
     record_call_sites: bool = False
-    memory: MemorySettings = field(default_factory=MemorySettings)
+    memory: MemorySettings = MemorySettings()
     stop_limit_s: float = 30.0
     logging_config: LoggingConfig | None = None
-    environment: Description = field(default_factory=Description)
+    environment: Description = Description()
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -252,7 +252,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         ignore_reinit_error=bool(given["ignore_reinit_error"]),
         log_to_driver=env_flag("RAY_LOG_TO_DRIVER") if log_to_driver is None else bool(log_to_driver),
         configure_logging=bool(given["configure_logging"]),
-        logging_level=_logging_level(kwargs.get("logging_level") or os.environ.get("RAY_LOGGER_LEVEL", "info")),
+        logging_level=logging_level(kwargs.get("logging_level") or os.environ.get("RAY_LOGGER_LEVEL", "info")),
         logging_format=given["logging_format"],
         include_dashboard=given["include_dashboard"],
         dashboard_host=given["dashboard_host"],
@@ -268,7 +268,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         record_call_sites=record_call_sites(given["_system_config"]),
         memory=memory_settings(given["_system_config"]),
         stop_limit_s=stop_limit_s(given["_system_config"]),
-        logging_config=resolve_logging_config(given["logging_config"]),
+        logging_config=logging_config(given["logging_config"]),
         environment=describe_job(given["runtime_env"] or getattr(job_config, "runtime_env", None)),
     )
 
@@ -295,6 +295,8 @@ def resolve_backend(address: str | None, kwargs: Mapping[str, Any] | None = None
         raise TypeError(f"address must be None or a string, not {type(address).__name__}")
     if address != "auto" and ":" not in address:
         raise ValueError(f"Invalid address format: {address}")
+    import importlib.util  # few programs give an address
+
     if importlib.util.find_spec("ray") is None:
         raise ConnectionError(
             f"init(address={address!r}) needs a Ray cluster, and Ray is not installed. Install it with "
@@ -430,7 +432,8 @@ def _namespace(namespace: object, job_config: object) -> str:
     if namespace is None:
         namespace = getattr(job_config, "ray_namespace", None)
     if namespace is None:
-        return str(uuid.uuid4())
+        digits = os.urandom(16).hex()  # a uuid4, for which the module uuid need not be imported
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
     if not isinstance(namespace, str):
         raise TypeError("namespace must be None or a string.")
     if namespace == "":
@@ -445,13 +448,3 @@ def _labels(labels: object) -> Mapping[str, str]:
     if not isinstance(labels, dict) or not all(isinstance(word, str) for pair in labels.items() for word in pair):
         raise TypeError(f"labels must be a dict of strings, not {labels!r}")
     return dict(labels)
-
-
-def _logging_level(level: object) -> int:
-    """Return a level of the logging module by its number or name."""
-    if isinstance(level, int):
-        return level
-    number = logging.getLevelName(str(level).upper())
-    if not isinstance(number, int):
-        raise ValueError(f"Unknown level: {number!r}")  # as the logging module says it
-    return number

@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from miniray._record import Record
 
 __all__ = [
     "RESOURCE_UNIT",
@@ -37,8 +37,7 @@ NoneType = type(None)
 Rule = Callable[[Any], str | None]
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(Record):
     """What one option accepts.
 
     Attributes:
@@ -187,6 +186,8 @@ def label_selector_problem(selector: dict[Any, Any] | None) -> str | None:
     Args:
         selector: Names of labels and what their values must be.
     """
+    import re
+
     for key, value in (selector or {}).items():
         if not isinstance(key, str) or not isinstance(value, str | None):
             raise TypeError(f"label_selector maps names (str) to values (str), not {key!r} to {value!r}")

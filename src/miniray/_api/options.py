@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from miniray._api.environments import check_option, without_empty
 from miniray._api.option_table import RESOURCE_UNIT, TASK_OPTIONS
 from miniray._api.warn_once import warn_once
+from miniray._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,7 @@ DEFAULT_TASK_OPTIONS: Mapping[str, Any] = MappingProxyType(
 _RESERVED_RESOURCES = ("memory", "object_store_memory")
 
 
-@dataclass(frozen=True)
-class TaskDemand:
+class TaskDemand(Record):
     """What a task needs before it may run.
 
     Equal demands are equal and hash alike, so a demand may key a ready queue.

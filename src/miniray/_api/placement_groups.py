@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from miniray import _miniray_core as core
@@ -26,8 +24,10 @@ from miniray._api.placement_checks import (
     check_selectors,
     check_strategy,
 )
-from miniray._api.warn_once import warn
+from miniray._record import Record
+from miniray._runtime import log
 from miniray._runtime import namespace as namespaces
+from miniray._runtime.digest import digest
 from miniray._runtime.ids import node_id
 from miniray.exceptions import RaySystemError, TaskPlacementGroupRemoved
 
@@ -49,8 +49,7 @@ _CLAIM_PAUSE_SECONDS = 0.0005
 _PLACED = 3  # placement_entry.hpp PlacementState
 
 
-@dataclass(frozen=True)
-class _Description:
+class _Description(Record):
     """What is known of a group; travels in an object that the group keeps."""
 
     name: str
@@ -59,8 +58,7 @@ class _Description:
     bundles: list[dict[str, float]]
 
 
-@dataclass(frozen=True)
-class GroupFacts:
+class GroupFacts(Record):
     """A group as it is now.
 
     Attributes:
@@ -233,12 +231,12 @@ def placement_group(
         del keeper  # from now on only the group keeps the name
         core._flush_releases()
     if is_alone:
-        warn(
+        log.warn(
             f"The placement group {id_bytes.hex()} has {len(bundles)} bundles and the strategy STRICT_SPREAD, which "
             "wants a machine for each; this is one machine, so the group waits for ever. Use SPREAD."
         )
     elif not can_ever:
-        warn(
+        log.warn(
             f"The placement group {id_bytes.hex()} asks for {_total(specs)}, more than this session has in all: "
             f"{cluster.machine_resources()}. It waits for ever. Raise init(num_cpus=..., num_gpus=..., "
             "resources=...), or ask for less."
@@ -379,7 +377,7 @@ def _stats(state: str) -> dict[str, Any]:
 
 
 def _name_id(name: str, namespace: str) -> bytes:
-    return hashlib.blake2b(f"placement group\0{namespace}\0{name}".encode(), digest_size=16).digest()
+    return digest(f"placement group\0{namespace}\0{name}".encode(), 16)
 
 
 def _total(bundles: list[dict[str, float]]) -> dict[str, float]:

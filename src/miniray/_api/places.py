@@ -7,25 +7,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._api.ids import PlacementGroupID
-from miniray._api.placement_groups import PlacementGroup, check_placement_group_index
-from miniray._api.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
-from miniray._runtime.ids import node_id
+from miniray._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from miniray._api.options import TaskDemand
+    from miniray._api.placement_groups import PlacementGroup
 
 _NO_SUCH_NODE = 7  # scheduler.hpp DeathCause
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Record):
     """Where something is to run.
 
     Attributes:
@@ -64,6 +60,21 @@ def resolve_place(
     Raises:
         ValueError: The group has no such bundle, or none that is large enough.
     """
+    strategy = options.get("scheduling_strategy")
+    group = options.get("placement_group", "default")
+    bundle = options.get("placement_group_bundle_index", -1)
+    is_plain = strategy is None and bundle == -1 and isinstance(group, str | None)
+    if isinstance(strategy, str) or (is_plain and core._current_placement() is None):
+        return Place()
+    return _resolve_group(options, what, demand, placing)
+
+
+def _resolve_group(options: Mapping[str, Any], what: str, demand: TaskDemand, placing: TaskDemand | None) -> Place:
+    from miniray._api.ids import PlacementGroupID  # few programs say where
+    from miniray._api.placement_groups import PlacementGroup, check_placement_group_index
+    from miniray._api.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+    from miniray._runtime.ids import node_id
+
     strategy = options.get("scheduling_strategy")
     if isinstance(strategy, NodeAffinitySchedulingStrategy):
         is_here = strategy.soft or strategy.node_id == node_id()

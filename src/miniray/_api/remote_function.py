@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
+import types
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._api.actor_class import ActorClass, make_actor_class
+from miniray._api.actor_handle import any_signature
 from miniray._api.environments import number_for
 from miniray._api.exported import export
 from miniray._api.object_ref_generator import DYNAMIC, configure_stream, count_results, resolve_num_returns
@@ -29,9 +30,14 @@ from miniray._api.warn_once import warn_once
 from miniray._runtime.generators import Dynamic, Flat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import inspect
+    from collections.abc import Mapping, Sequence
 
     from miniray._api.dag.calls import FunctionNode
+
+
+_YIELDS = 0x20 | 0x200  # inspect.CO_GENERATOR and CO_ASYNC_GENERATOR, without inspect, which takes long to import
+_IS_COROUTINE = 0x80  # inspect.CO_COROUTINE
 
 
 class RemoteFunction:
@@ -45,7 +51,7 @@ class RemoteFunction:
         options: Checked options of the decorator and of ``.options()``.
     """
 
-    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    def __init__(self, function: types.FunctionType, options: Mapping[str, Any]) -> None:
         """Wrap a function; see the class."""
         self._function = function
         self._options = dict(options)
@@ -104,15 +110,12 @@ class RemoteFunction:
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature:
+        import inspect  # it takes long to import
+
         try:
             return inspect.signature(self._function)
         except ValueError:  # some functions written in C have none
-            return inspect.Signature(
-                [
-                    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-                    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-                ]
-            )
+            return any_signature()
 
     def _prepare(self, caller: core.Caller) -> None:
         """Export the function to the running session and configure a caller."""
@@ -182,24 +185,32 @@ class _FunctionWithOptions:
         self.bind = function.bind
 
 
-def _rebuild(function: Callable[..., Any], options: Mapping[str, Any]) -> RemoteFunction:
+def _rebuild(function: types.FunctionType, options: Mapping[str, Any]) -> RemoteFunction:
     return RemoteFunction(function, options)
 
 
-def _is_generator(function: Callable[..., Any]) -> bool:
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+def _is_generator(function: types.FunctionType) -> bool:
+    return bool(function.__code__.co_flags & _YIELDS)
+
+
+def _is_coroutine(function: types.FunctionType) -> bool:
+    if not vars(function):
+        return bool(function.__code__.co_flags & _IS_COROUTINE)
+    import inspect  # one may be marked as such
+
+    return inspect.iscoroutinefunction(function)
 
 
 def _make(function_or_class: Any, options: Mapping[str, Any]) -> RemoteFunction | ActorClass:
-    if inspect.isclass(function_or_class):
+    if isinstance(function_or_class, type):
         return make_actor_class(function_or_class, options)
-    if inspect.iscoroutinefunction(function_or_class):
+    if not isinstance(function_or_class, types.FunctionType):
+        raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
+    if _is_coroutine(function_or_class):
         raise ValueError(
             "'async def' should not be used for remote tasks. You can wrap the async function with "
             "`asyncio.run(f())`. See more at: https://docs.ray.io/en/latest/ray-core/actors/async_api.html "
         )
-    if not inspect.isfunction(function_or_class):
-        raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
     validate_task_options(options, in_options=False, is_generator_callable=_is_generator(function_or_class))
     return RemoteFunction(function_or_class, options)
 

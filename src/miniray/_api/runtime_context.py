@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
@@ -17,6 +14,7 @@ from miniray._api.actor_handle import ActorHandle
 from miniray._api.ids import PlacementGroupID
 from miniray._api.option_table import RESOURCE_UNIT
 from miniray._runtime import actor_host, function_names, ids, namespace
+from miniray._runtime.temp_folder import temp_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +27,8 @@ class RuntimeContext:
 
     def get(self) -> dict[str, Any]:
         """Return the ids by name; deprecated, as in Ray."""
+        import warnings
+
         warnings.warn("Use get_xxx_id() methods to get relevant ids instead", DeprecationWarning, stacklevel=2)
         found: dict[str, Any] = {
             "job_id": self.get_job_id(),
@@ -59,7 +59,7 @@ class RuntimeContext:
 
     def get_temp_dir(self) -> str:
         """Return the folder for temporary files."""
-        return tempfile.gettempdir()
+        return temp_folder()
 
     def get_task_id(self) -> str | None:
         """Return the id of the task or call that runs; None in the driver."""
@@ -165,6 +165,8 @@ class RuntimeContext:
 
     def get_runtime_env_string(self) -> str:
         """Return the runtime environment of this process as JSON."""
+        import json
+
         return json.dumps(environments.current(), sort_keys=True)
 
     @property

@@ -8,14 +8,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 from copy import deepcopy
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray._api import runtime_env_fields
+from miniray._runtime import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +75,7 @@ class RuntimeEnvConfig(dict[str, Any]):
             raise TypeError(f"runtime_env['config'] must be of type dict or RuntimeEnvConfig, got: {type(config)}")
         unknown = set(config) - RuntimeEnvConfig.known_fields
         if unknown:
-            logging.getLogger("miniray").warning(
-                "The following unknown entries in the runtime_env_config dictionary will be ignored: %s.", unknown
-            )
+            log.warn(f"The following unknown entries in the runtime_env_config dictionary will be ignored: {unknown}.")
         return RuntimeEnvConfig(**{name: config[name] for name in RuntimeEnvConfig.known_fields & set(config)})
 
     @classmethod
@@ -391,5 +388,7 @@ class RuntimeEnv(dict[str, Any]):
     def _uri(self, kind: str) -> str | None:
         if kind not in self:
             return None
+        import hashlib
+
         text = json.dumps(self[kind], sort_keys=True)
         return f"{kind}://{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()}"

@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 from miniray.exceptions import UnsupportedFeatureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from urllib.parse import ParseResult
 
 __all__ = ["CHECKED", "UNSUPPORTED", "check_combination", "check_no_local_paths", "has_scheme", "unsupported"]
 
@@ -43,13 +43,19 @@ def unsupported(feature: str) -> UnsupportedFeatureError:
     return UnsupportedFeatureError(feature)
 
 
+def _parse(uri: str) -> ParseResult:
+    from urllib.parse import urlparse  # few environments have places
+
+    return urlparse(uri)
+
+
 def has_scheme(text: str) -> bool:
     """Return whether a text is a URI and no path."""
-    return bool(urlparse(text).scheme)
+    return bool(_parse(text).scheme)
 
 
 def _check_uri(uri: str, field: str) -> None:
-    found = urlparse(uri)
+    found = _parse(uri)
     if found.scheme not in _PROTOCOLS:
         raise ValueError(
             f"{uri} is not a valid URI. Passing directories or modules to be dynamically uploaded is only supported "
@@ -64,7 +70,7 @@ def _check_place(text: str, field: str) -> None:
         _check_uri(text, field)
         return
     try:
-        Path(text).resolve(strict=True)
+        os.path.realpath(text, strict=True)
     except OSError:
         raise ValueError(f"{text} is not a valid path.") from None
 
@@ -110,6 +116,8 @@ def _conda(value: Any) -> str | dict[str, Any]:
     if not isinstance(value, str | dict):
         raise TypeError(f"runtime_env['conda'] must be of type str or dict, got {type(value)}.")
     if isinstance(value, str):
+        from pathlib import Path
+
         path = Path(value)
         if path.suffix in (".yaml", ".yml") and not path.is_file():
             raise ValueError(f"Can't find conda YAML file {path}.")
@@ -167,6 +175,8 @@ def _check_types(what: str, value: Mapping[str, Any], known: tuple[str, ...]) ->
 
 
 def _lines(file: str) -> list[str]:
+    from pathlib import Path
+
     path = Path(file)
     if not path.is_file():
         raise ValueError(f"{path} is not a valid file")

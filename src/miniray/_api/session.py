@@ -1,9 +1,10 @@
 # _api/session.py - init, shutdown, is_initialized, and the start of a session by the first call that needs one.
+#
+# Invariants  S1 what only a process that starts a session needs is imported in init(): workers import this module.
 """Starting and ending a session, as Ray spells it."""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -13,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._api import ids
-from miniray._api.init_options import auto_connect_enabled, resolve_init_options
 from miniray._api.options import RESOURCE_UNIT
-from miniray._runtime import hooks, runtime
-from miniray._runtime.structured_log import LogSettings
+from miniray._runtime import hooks, log
 from miniray.exceptions import RaySystemError
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from miniray._api.logging_config import LoggingConfig
+    from miniray._runtime.structured_log import LogSettings
 
 _lock = threading.RLock()
-_logger = logging.getLogger("miniray")
 
 
 def _renew_lock() -> None:
@@ -114,6 +113,9 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
                 "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
+        from miniray._api.init_options import resolve_init_options
+        from miniray._runtime import runtime
+
         options = resolve_init_options(address, **kwargs)
         totals = {
             "CPU": options.num_cpus * RESOURCE_UNIT,
@@ -121,9 +123,9 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
             "memory": options.memory_bytes * RESOURCE_UNIT,
             **{name: quantity * RESOURCE_UNIT for name, quantity in options.resources.items()},
         }
-        _logger.debug("%s", options.store.reason)
+        log.debug(options.store.reason)
         if options.store.warning is not None:
-            _logger.warning("%s", options.store.warning)
+            log.warn(options.store.warning)
         runtime.start(
             runtime.SessionConfig(
                 pool_size=max(options.num_cpus, 1),
@@ -155,10 +157,14 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
 def _log_settings(config: LoggingConfig | None) -> LogSettings | None:
     if config is None:
         return None
+    from miniray._runtime.structured_log import LogSettings
+
     return LogSettings(config.encoding, config.log_level, tuple(config.additional_log_standard_attrs))
 
 
 def _context() -> RayContext:
+    from miniray._runtime import runtime
+
     current = runtime.current()
     name = current.name if current else ""
     return RayContext(
@@ -196,7 +202,8 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         _exiting_interpreter: Accepted as in Ray.
     """
     with _lock:
-        runtime.stop()
+        if (runtime := sys.modules.get("miniray._runtime.runtime")) is not None:  # else nothing was started
+            runtime.stop()
 
 
 def is_initialized() -> bool:
@@ -210,6 +217,8 @@ def _auto_init() -> None:
             return
         if sys.is_finalizing():
             raise RaySystemError("The interpreter is ending: no session can be started any more.")
+        from miniray._api.init_options import auto_connect_enabled
+
         if not auto_connect_enabled():
             raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
         init(os.environ.get("RAY_ADDRESS"))

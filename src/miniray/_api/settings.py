@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from miniray._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from miniray._api.logging_config import LoggingConfig
+
+_LEVELS = {"CRITICAL": 50, "FATAL": 50, "ERROR": 40, "WARNING": 30, "WARN": 30, "INFO": 20, "DEBUG": 10, "NOTSET": 0}
+"""The logging module's own names, for which it need not be imported."""
 _MANY_RETRIES = 1 << 31  # Ray writes "no limit" as the largest number
 
 
@@ -29,8 +34,7 @@ def record_call_sites(system_config: Mapping[str, Any] | None) -> bool:
     return bool((system_config or {}).get("record_ref_creation_sites", default))
 
 
-@dataclass(frozen=True)
-class MemorySettings:
+class MemorySettings(Record):
     """How the memory monitor acts.
 
     Attributes:
@@ -98,3 +102,27 @@ def temp_folder(folder: object) -> str | None:
     if not isinstance(folder, str) or not os.path.isabs(folder):
         raise ValueError("temp_dir must be absolute path or None.")
     return folder
+
+
+def logging_config(given: object) -> LoggingConfig | None:
+    """Return how driver and workers log, None for "as they do"."""
+    if given is None and not os.environ.get("RAY_LOGGING_CONFIG_ENCODING"):
+        return None
+    from miniray._api.logging_config import resolve_logging_config  # it imports the logging module
+
+    return resolve_logging_config(given)
+
+
+def logging_level(level: object) -> int:
+    """Return a level of the logging module by its number or name."""
+    if isinstance(level, int):
+        return level
+    name = str(level).upper()
+    if name in _LEVELS:
+        return _LEVELS[name]
+    import logging
+
+    number = logging.getLevelName(name)
+    if not isinstance(number, int):
+        raise ValueError(f"Unknown level: {number!r}")  # as the logging module says it
+    return number

@@ -6,20 +6,11 @@
 
 from __future__ import annotations
 
-import logging
+from miniray._runtime import log
 
-__all__ = ["warn", "warn_once"]
+__all__ = ["warn_once"]
 
 _shown: set[str] = set()
-
-
-def warn(message: str) -> None:
-    """Log a warning.
-
-    Args:
-        message: The text, for people.
-    """
-    logging.getLogger("miniray").warning("%s", message)
 
 
 def warn_once(key: str, message: str) -> None:
@@ -31,4 +22,4 @@ def warn_once(key: str, message: str) -> None:
     """
     if key not in _shown:
         _shown.add(key)
-        warn(message)
+        log.warn(message)

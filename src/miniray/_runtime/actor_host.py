@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._record import Record
 from miniray._runtime.concurrency import DEFAULT_GROUP, Concurrency, Host, Runnable
 from miniray._runtime.generators import collect
-from miniray._runtime.thread_host import ThreadHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +31,7 @@ class _Host:
     several: Host | None = None  # of an actor that runs several calls at once
 
 
-@dataclass(frozen=True)
-class Construct:
+class Construct(Record):
     """The constructor of an actor.
 
     Attributes:
@@ -79,8 +76,7 @@ def pause_before_start(failed_starts: int) -> float:
     return min(0.01 * 2.0 ** min(failed_starts - _QUICK_STARTS, 16), _LONGEST_PAUSE_SECONDS)
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(Record):
     """A method of an actor.
 
     Attributes:
@@ -96,6 +92,8 @@ class Method:
     def resolve(self) -> Callable[..., Any] | Runnable:
         """Return what the call runs, of this process's instance."""
         function = _BUILT_IN.get(self.name) or getattr(_Host.instance, self.name)
+        import inspect  # which calls of __main__ have imported anyway
+
         yields = self.num_returns == "streaming" and inspect.isasyncgenfunction(function)
         if self.num_returns == "dynamic":
             function = collect(function, self.name)
@@ -111,6 +109,8 @@ def _make_host(concurrency: Concurrency) -> Host | None:
         from miniray._runtime.loop_host import LoopHost  # asyncio takes long to import
 
         return LoopHost(concurrency)
+    from miniray._runtime.thread_host import ThreadHost
+
     return ThreadHost(concurrency)
 
 

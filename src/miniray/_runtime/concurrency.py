@@ -11,21 +11,21 @@ from __future__ import annotations
 import contextvars
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DEFAULT_GROUP = ""
+_NO_GROUPS: Mapping[str, int] = {}
 current_call: contextvars.ContextVar[int] = contextvars.ContextVar("current_call")
 """The call that this thread or coroutine runs, of an actor that runs several."""
 
 
-@dataclass(frozen=True)
-class Concurrency:
+class Concurrency(Record):
     """How many calls of an actor run at once, and where.
 
     Attributes:
@@ -36,7 +36,7 @@ class Concurrency:
 
     is_async: bool
     limit: int
-    groups: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = _NO_GROUPS
 
     @property
     def is_several(self) -> bool:
@@ -44,8 +44,7 @@ class Concurrency:
         return self.is_async or self.limit > 1 or bool(self.groups)
 
 
-@dataclass(frozen=True)
-class Runnable:
+class Runnable(Record):
     """What a call runs.
 
     Attributes:
@@ -61,21 +60,24 @@ class Runnable:
     yields: bool = False
 
 
-@dataclass
 class Call:
     """A call that has begun.
 
-    Attributes:
+    Args:
         number: Of its row.
         runnable: What runs.
         args: By position.
         kwargs: By name.
     """
 
-    number: int
-    runnable: Runnable
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    __slots__ = ("args", "kwargs", "number", "runnable")
+
+    def __init__(self, number: int, runnable: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep them; see the class."""
+        self.number = number
+        self.runnable = runnable
+        self.args = args
+        self.kwargs = kwargs
 
     def forget_arguments(self) -> None:
         """Let go of the arguments: the call has run."""

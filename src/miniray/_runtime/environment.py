@@ -10,20 +10,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import json
 import os
 import pickle
-import re
 import struct
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from miniray import _miniray_core as core
-from miniray._runtime import closures, packages
+from miniray._record import Record
+from miniray._runtime import closures
+from miniray._runtime.digest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,11 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Description", "current_fields", "current_number", "enter", "intern", "start"]
 
 _FORMAT = struct.pack("<B3xI", 4, len(b"runtime_env")) + b"runtime_env".ljust(16, b"\0")
-_MISSING = re.compile(r"\$\{[A-Z0-9_]+\}")
+_MISSING = r"\$\{[A-Z0-9_]+\}"
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(Record):
     """An environment.
 
     Attributes:
@@ -66,7 +62,7 @@ def intern(description: Description) -> int:
         return found[0]
     pickled = pickle.dumps(description)
     payload = _FORMAT + struct.pack("<Q", len(pickled)) + pickled
-    ref = core._put_named(payload, hashlib.blake2b(payload, digest_size=16).digest())
+    ref = core._put_named(payload, digest(payload, 16))
     number = core._find_environment(ref)
     if number == 0:
         raise ValueError(
@@ -105,6 +101,8 @@ def current_number() -> int:
 
 def current_fields() -> dict[str, Any]:
     """Return its fields, a copy."""
+    import json
+
     fields: dict[str, Any] = json.loads(_Current.description.fields)
     return fields
 
@@ -129,6 +127,10 @@ def enter(number: int, folder: str) -> None:
     Raises:
         Exception: Whatever goes wrong.
     """
+    import importlib
+
+    from miniray._runtime import packages  # few programs have environments with folders
+
     payload = core._environment_payload(number)
     _Current.number, _Current.description = number, pickle.loads(payload[len(_FORMAT) + 8 :])
     fields = current_fields()
@@ -144,8 +146,10 @@ def enter(number: int, folder: str) -> None:
 
 
 def _set_variables(variables: Mapping[str, str]) -> None:
+    import re
+
     for name, value in variables.items():
-        os.environ[name] = _MISSING.sub("", os.path.expandvars(value))
+        os.environ[name] = re.sub(_MISSING, "", os.path.expandvars(value))
     if "PYTHONPATH" in variables:  # Python reads it when it starts, and this one has
         sys.path[:0] = [each for each in os.environ["PYTHONPATH"].split(os.pathsep) if each]
     _Current.sets_threads = "OMP_NUM_THREADS" in variables
@@ -159,6 +163,8 @@ def _call_hook(hook: bytes | str | None) -> None:
     if isinstance(hook, bytes):
         pickle.loads(hook)()
         return
+    import importlib
+
     module, _, name = hook.rpartition(".")
     if not module:
         raise ValueError(f"worker_process_setup_hook {hook!r} does not name a function: write 'module.function'")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import traceback
 from typing import TYPE_CHECKING
 
 from miniray._task_error import (
@@ -84,6 +83,8 @@ def make_task_error(
 def _capture_text(exc: BaseException) -> str:
     """Return the traceback as text; a short one if even that fails."""
     try:
+        import traceback  # which takes long; workers have it with cloudpickle
+
         frames = _user_frames(exc)
         if _count_linked(exc) <= MAX_CHAINED:
             text = "".join(traceback.TracebackException(type(exc), exc, frames, compact=True).format())
@@ -132,6 +133,8 @@ def _count_linked(exc: BaseException) -> int:
 
 def _long_chain_text(exc: BaseException, frames: TracebackType | None) -> str:
     """Return the text of an over-long chain: the nearest links, oldest first, members of groups left out."""
+    import traceback
+
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = exc

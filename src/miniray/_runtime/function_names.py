@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
+import types
 from typing import Any
 
 from miniray._runtime.concurrency import Runnable
@@ -23,7 +23,7 @@ def full_name(function: Any) -> str:
         function = function.function
     named = getattr(function, "__miniray_names__", None)  # of a constructor
     instance = getattr(function, "__self__", None)
-    if named is None and instance is not None and not inspect.ismodule(instance):
+    if named is None and instance is not None and not isinstance(instance, types.ModuleType):
         owner = instance if isinstance(instance, type) else type(instance)
         named = owner.__module__, f"{owner.__name__}.{function.__name__}"
     module, name = named or (function.__module__, function.__qualname__)

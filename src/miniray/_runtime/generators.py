@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
+import types
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._record import Record
 from miniray._runtime import awaiting
 from miniray._runtime.error_capture import make_task_error
 
@@ -54,7 +54,7 @@ def collect(function: Callable[..., Any], name: str) -> Callable[..., DynamicObj
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> DynamicObjectRefGenerator:
         generator = function(*args, **kwargs)
-        if not inspect.isgenerator(generator):
+        if not isinstance(generator, types.GeneratorType):
             raise ValueError('Functions with @ray.remote(num_returns="dynamic" must return a generator')
         refs: list[core.ObjectRef[Any]] = []
         try:
@@ -68,8 +68,7 @@ def collect(function: Callable[..., Any], name: str) -> Callable[..., DynamicObj
     return run
 
 
-@dataclass(frozen=True)
-class Dynamic:
+class Dynamic(Record):
     """A generator function with ``num_returns="dynamic"``.
 
     Attributes:
@@ -86,8 +85,7 @@ class Dynamic:
         return collect(function, self.name)
 
 
-@dataclass(frozen=True)
-class Flat:
+class Flat(Record):
     """A generator function that yields several items at once.
 
     Attributes:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from miniray import _miniray_core as core
-from miniray._runtime import awaiting, closures, output, reducers, store_errors, torch_tensors, unread_errors
-from miniray._runtime.memory_monitor import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
-from miniray._runtime.pickle_trace import explain
-from miniray._runtime.worker_life import UNKNOWN_END, describe_end, signal_name
+from miniray._runtime import awaiting, closures, output, reducers, unread_errors
+from miniray._runtime.worker_life import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD, UNKNOWN_END, describe_end, signal_name
 from miniray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -74,6 +71,8 @@ def dumps_slow(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], obje
     try:
         return closures.dumps(value, buffer_callback)
     except (TypeError, pickle.PicklingError) as error:
+        from miniray._runtime.pickle_trace import explain
+
         raise TypeError(
             f"Could not serialize the {what} {_short_repr(value)}: {error}.\n{explain(value)}\n"
             "Values are copied between processes, so locks, sockets, open files, threads and the like cannot travel: "
@@ -188,22 +187,36 @@ def store_full(reason: str, needed: int, used: int, capacity: int, system_error:
         capacity: Bytes of the store.
         system_error: Minus errno of the call that failed, or 0.
     """
+    from miniray._runtime import store_errors
+
     return store_errors.make(reason, needed, used, capacity, system_error)
 
 
 def lost_error(ref: core.ObjectRef[Any], reason: str) -> ObjectLostError:
     """Return the error for an object that exists no more, or (``reason`` "damaged") whose spilled bytes changed."""
     if reason == "damaged":
+        from miniray._runtime import store_errors
+
         return store_errors.DamagedObjectError(ref.hex(), None, "")
     return ObjectLostError(ref.hex(), None, "")
 
 
 def unpickle_error(error: BaseException) -> RaySystemError:
     """Return the error for a value that cannot be rebuilt in this process."""
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     told = RaySystemError(f"a value cannot be unpickled here: {error}", text)
     told.__cause__ = error
     return told
+
+
+def _choose_dumps() -> Callable[..., bytes]:
+    if os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") != "1":
+        return pickle.dumps
+    from miniray._runtime import torch_tensors
+
+    return torch_tensors.dumps
 
 
 _installed: dict[str, Any] = {}
@@ -216,11 +229,10 @@ def install(auto_init: Callable[[], object], task_id: Callable[[int], object]) -
         auto_init: Starts a session when a call needs one.
         task_id: Gives the id of a task by its number.
     """
-    share_tensors = os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") == "1"
     _installed.update(
         dumps_slow=dumps_slow,
         loads=pickle.loads,
-        dumps=torch_tensors.dumps if share_tensors else pickle.dumps,
+        dumps=_choose_dumps(),
         crash_error=crash_error,
         raise_error=raise_error,
         ray_error=RayError,
@@ -247,11 +259,13 @@ def register_reducer(cls: type, reduce: Callable[[Any], Any]) -> None:
         reduce: Returns what ``__reduce__`` would.
     """
     reducers.registered[cls] = reduce
-    shares_tensors = _installed["dumps"] is torch_tensors.dumps
+    shares_tensors = _installed["dumps"] is not pickle.dumps
     core._configure_hooks(**{**_installed, "dumps": _dumps_both if shares_tensors else reducers.dumps})
 
 
 def _dumps_both(value: Any, protocol: int | None = None, **keywords: Any) -> bytes:
+    from miniray._runtime import torch_tensors
+
     torch_tensors.prepare()
     return reducers.dumps(value, protocol, **keywords)
 

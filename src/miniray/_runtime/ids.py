@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
 from miniray._runtime.concurrency import current_call
+from miniray._runtime.digest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,12 +26,12 @@ def running() -> tuple[int, str | None, Mapping[str, int], bool, Any] | None:
 
 def node_id() -> str:
     """Return the id of this machine in this session: 56 digits."""
-    return hashlib.blake2b(f"node\0{core._session_name()}".encode(), digest_size=28).hexdigest()
+    return digest(f"node\0{core._session_name()}".encode(), 28).hex()
 
 
 def worker_id() -> str:
     """Return the id of this process in this session: 56 digits."""
-    return hashlib.blake2b(f"worker\0{core._session_name()}\0{os.getpid()}".encode(), digest_size=28).hexdigest()
+    return digest(f"worker\0{core._session_name()}\0{os.getpid()}".encode(), 28).hex()
 
 
 def task_bytes(number: int) -> bytes:
@@ -44,7 +44,7 @@ def task_bytes(number: int) -> bytes:
     own = b"\xff" * 8
     if number != 0:
         counted = b"own" + core._session_name().encode() + number.to_bytes(8, "little")
-        own = hashlib.blake2b(counted, digest_size=8).digest()
+        own = digest(counted, 8)
     return own + b"\xff" * 12 + bytes.fromhex(JOB_ID)
 
 

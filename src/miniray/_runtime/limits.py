@@ -11,7 +11,6 @@ import errno
 import os
 import resource
 import signal
-from pathlib import Path
 
 __all__ = ["check", "explain"]
 
@@ -138,10 +137,10 @@ def _open_descriptors() -> int:
 def _own_threads() -> int:
     """Return how many threads the processes of this user have, as far as they can be seen."""
     user, count = os.getuid(), 0
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in os.listdir("/proc"):
         try:
-            if process.stat().st_uid == user:
-                count += (process / "task").stat().st_nlink - 2
+            if process[0].isdigit() and os.stat(f"/proc/{process}").st_uid == user:
+                count += os.stat(f"/proc/{process}/task").st_nlink - 2
         except OSError:
             continue
     return count

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from miniray._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +30,7 @@ Line = tuple[str, str, str]
 """What is before a line (the worker's name and number), the line, and what is behind it."""
 
 
-@dataclass(frozen=True)
-class DedupSettings:
+class DedupSettings(Record):
     """How lines are deduplicated; each default is Ray's.
 
     Attributes:
@@ -74,13 +74,15 @@ def _pattern(name: str, text: str | None) -> re.Pattern[str] | None:
         raise ValueError(f"{name}={text!r} is no regular expression: {error}") from None
 
 
-@dataclass
 class _Pattern:
-    since: float
-    sources: set[int]
-    prefix: str
-    line: str
-    count: int = 0  # not printed
+    __slots__ = ("count", "line", "prefix", "since", "sources")
+
+    def __init__(self, since: float, source: int, prefix: str, line: str) -> None:
+        self.since = since
+        self.sources = {source}
+        self.prefix = prefix
+        self.line = line
+        self.count = 0  # not printed
 
 
 class LogDeduplicator:
@@ -118,7 +120,7 @@ class LogDeduplicator:
         due = self.take_due()
         found = self._recent.get(key)
         if found is None:
-            self._recent[key] = _Pattern(self._clock(), {source}, prefix, line)
+            self._recent[key] = _Pattern(self._clock(), source, prefix, line)
             while len(self._recent) > _MOST_PATTERNS:
                 due += self._told(self._recent.pop(next(iter(self._recent))))
             return [(prefix, line, ""), *due]

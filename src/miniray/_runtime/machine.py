@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from miniray._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,10 +45,11 @@ LARGEST_FRACTION = 0.8
 """Share of the memory that a store gets whose wanted size is more than all of it."""
 
 _FALLBACK_MEMORY_BYTES = 1 << 30
-_ROOT = Path("/")
+_ROOT = "/"
+Folder: TypeAlias = "str | os.PathLike[str]"
 
 
-def cpu_count(root: Path = _ROOT) -> int:
+def cpu_count(root: Folder = _ROOT) -> int:
     """Return how many processors this process may keep busy.
 
     The smallest of the processors of the machine, the affinity mask of this process (``taskset``, cpusets) and the
@@ -69,7 +70,7 @@ def cpu_count(root: Path = _ROOT) -> int:
     return max(1, count)
 
 
-def memory_limit_bytes(root: Path = _ROOT) -> int:
+def memory_limit_bytes(root: Folder = _ROOT) -> int:
     """Return how much memory this process and its workers may use together, in bytes.
 
     The smaller of the memory of the machine and the memory limits of the control groups of this process. What other
@@ -84,13 +85,13 @@ def memory_limit_bytes(root: Path = _ROOT) -> int:
     limits = [_physical_memory_bytes()]
     for folder in cgroup_folders(root, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            limit = read_integer(folder / name)
+            limit = read_integer(f"{folder}/{name}")
             if limit is not None and limit > 0:  # "max" and -1 mean that there is no limit
                 limits.append(limit)
     return min(limits)
 
 
-def shared_memory_bytes(folder: str | Path = "/dev/shm") -> int | None:
+def shared_memory_bytes(folder: Folder = "/dev/shm") -> int | None:
     """Return the free bytes of the shared memory file system, None where there is none (macOS).
 
     Args:
@@ -103,8 +104,7 @@ def shared_memory_bytes(folder: str | Path = "/dev/shm") -> int | None:
     return status.f_bavail * status.f_frsize
 
 
-@dataclass(frozen=True)
-class StorePlan:
+class StorePlan(Record):
     """Size and place of an object store.
 
     Attributes:
@@ -122,7 +122,7 @@ class StorePlan:
 
 
 def plan_store(
-    requested: int | None = None, shared_memory_folder: str | Path = "/dev/shm", root: Path = _ROOT
+    requested: int | None = None, shared_memory_folder: Folder = "/dev/shm", root: Folder = _ROOT
 ) -> StorePlan:
     """Return how large the object store gets, and where it is.
 
@@ -178,7 +178,7 @@ def plan_store(
     )
 
 
-def gpu_count(root: Path = _ROOT) -> int:
+def gpu_count(root: Folder = _ROOT) -> int:
     """Return how many NVIDIA GPUs this process may use, 0 if none.
 
     ``CUDA_VISIBLE_DEVICES`` decides when it is set (an empty value or "NoDevFiles" means none); else the driver's list.
@@ -188,7 +188,7 @@ def gpu_count(root: Path = _ROOT) -> int:
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
-        present = sum(1 for _ in (root / "proc/driver/nvidia/gpus").iterdir())
+        present = len(os.listdir(os.path.join(root, "proc/driver/nvidia/gpus")))
     except OSError:
         return 0
     if visible is None:
@@ -215,58 +215,59 @@ def _physical_memory_bytes() -> int:
     return pages * page_bytes if pages > 0 and page_bytes > 0 else _FALLBACK_MEMORY_BYTES
 
 
-def _cgroup_cpu_quota(root: Path) -> float | None:
+def _cgroup_cpu_quota(root: Folder) -> float | None:
     """Return the smallest processor quota of the control groups of this process, None without one."""
     quotas = []
     for folder in cgroup_folders(root, "cpu"):
-        words = _read_words(folder / "cpu.max")  # version 2: "QUOTA PERIOD" or "max PERIOD"
+        words = _read_words(f"{folder}/cpu.max")  # version 2: "QUOTA PERIOD" or "max PERIOD"
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
             quotas.append(int(words[0]) / int(words[1]))
-        quota = read_integer(folder / "cpu.cfs_quota_us")  # version 1: -1 is no quota
-        period = read_integer(folder / "cpu.cfs_period_us")
+        quota = read_integer(f"{folder}/cpu.cfs_quota_us")  # version 1: -1 is no quota
+        period = read_integer(f"{folder}/cpu.cfs_period_us")
         if quota is not None and period is not None and quota > 0 and period > 0:
             quotas.append(quota / period)
     return min(quotas, default=None)
 
 
-def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
+def cgroup_folders(root: Folder, controller: str) -> Iterator[str]:
     """Yield the existing control group folders that limit this process, from its own up to the top.
 
     A limit of any level counts, so each level is listed. In a container ``/proc/self/cgroup`` may name a path of the
     host that is not visible here: the levels that do not exist are left out, the top one is the container's own.
     """
-    mount = root / "sys/fs/cgroup"
-    for line in read_text(root / "proc/self/cgroup").splitlines():
+    mount = os.path.join(root, "sys/fs/cgroup")
+    for line in read_text(os.path.join(root, "proc/self/cgroup")).splitlines():
         hierarchy, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
         if hierarchy == "0" and names == "":
-            tops = [mount, mount / "unified"]  # version 2, alone or beside version 1
+            tops = [mount, f"{mount}/unified"]  # version 2, alone or beside version 1
         elif controller in names.split(","):
-            tops = [mount / controller, mount / names]
+            tops = [f"{mount}/{controller}", f"{mount}/{names}"]
         else:
             continue
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for top in tops:
             for depth in range(len(parts), -1, -1):
-                folder = top.joinpath(*parts[:depth])
-                if folder.is_dir():
+                folder = "/".join([top, *parts[:depth]])
+                if os.path.isdir(folder):
                     yield folder
 
 
-def read_text(path: Path) -> str:
+def read_text(path: str) -> str:
     """Return the text of a small file, an empty string when it cannot be read."""
     try:
-        return path.read_text(encoding="ascii", errors="replace")
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""
 
 
-def _read_words(path: Path) -> list[str]:
+def _read_words(path: str) -> list[str]:
     """Return the words of a small file, none when it cannot be read."""
     return read_text(path).split()
 
 
-def read_integer(path: Path) -> int | None:
+def read_integer(path: str) -> int | None:
     """Return the number that a small file holds, None for anything else."""
     try:
         return int(read_text(path))

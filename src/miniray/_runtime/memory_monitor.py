@@ -15,22 +15,20 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._record import Record
 from miniray._runtime import memory_use
+from miniray._runtime.worker_life import MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["MEMORY_CAUSE", "MEMORY_CAUSE_FOR_GOOD", "MemoryEnd", "MemoryMonitor"]
-
-MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD = 2, 3  # scheduler.hpp DeathCause
+__all__ = ["MemoryEnd", "MemoryMonitor"]
 
 
-@dataclass(frozen=True)
-class MemoryEnd:
+class MemoryEnd(Record):
     """A worker that was ended for memory.
 
     Attributes:

@@ -8,19 +8,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from miniray._record import Record
 from miniray._runtime.machine import cgroup_folders, read_integer, read_text
+
+if TYPE_CHECKING:
+    from miniray._runtime.machine import Folder
 
 __all__ = ["KernelKills", "MemoryUse", "memory_use", "own_bytes"]
 
-_ROOT = Path("/")
+_ROOT = "/"
 _UNLIMITED_FROM = 1 << 60  # version 1 writes "no limit" as a number near 2^63
 
 
-@dataclass(frozen=True)
-class MemoryUse:
+class MemoryUse(Record):
     """Memory in use below one limit.
 
     Attributes:
@@ -39,14 +41,14 @@ class MemoryUse:
         return self.used_bytes / self.limit_bytes
 
 
-def memory_use(root: Path = _ROOT) -> MemoryUse | None:
+def memory_use(root: Folder = _ROOT) -> MemoryUse | None:
     """Return the use below the limit that is nearest, None when nothing can be read.
 
     Args:
         root: Folder that stands for ``/``; tests give their own.
     """
     found = []
-    facts = _fields(root / "proc/meminfo")
+    facts = _fields(os.path.join(root, "proc/meminfo"))
     total, available = facts.get("MemTotal:", 0), facts.get("MemAvailable:")
     if total > 0 and available is not None:
         found.append(MemoryUse((total - available) * 1024, total * 1024, "this machine"))
@@ -55,18 +57,18 @@ def memory_use(root: Path = _ROOT) -> MemoryUse | None:
             ("memory.max", "memory.current", ""),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
         ):
-            limit, used = read_integer(folder / limit_name), read_integer(folder / use_name)
+            limit, used = read_integer(f"{folder}/{limit_name}"), read_integer(f"{folder}/{use_name}")
             if limit is None or used is None or not 0 < limit < _UNLIMITED_FROM:
                 continue
-            parts = _fields(folder / "memory.stat")
+            parts = _fields(f"{folder}/memory.stat")
             droppable = parts.get(f"{prefix}active_file", 0) + parts.get(f"{prefix}inactive_file", 0)
             found.append(MemoryUse(max(used - droppable, 0), limit, f"control group {folder}"))
     return max(found, key=lambda use: use.fraction, default=None)
 
 
-def own_bytes(pid: int, root: Path = _ROOT) -> int:
+def own_bytes(pid: int, root: Folder = _ROOT) -> int:
     """Return the memory that would come free if a process ended: resident and not shared, in bytes."""
-    words = read_text(root / f"proc/{pid}/statm").split()
+    words = read_text(os.path.join(root, f"proc/{pid}/statm")).split()
     if len(words) < 3:
         return 0
     return (int(words[1]) - int(words[2])) * os.sysconf("SC_PAGE_SIZE")
@@ -79,13 +81,15 @@ class KernelKills:
         root: Folder that stands for ``/``; tests give their own.
     """
 
-    def __init__(self, root: Path = _ROOT) -> None:
+    def __init__(self, root: Folder = _ROOT) -> None:
         """Read the counter; see the class."""
-        self._path, self._key = root / "proc/vmstat", "oom_kill"
+        self._path, self._key = os.path.join(root, "proc/vmstat"), "oom_kill"
         for folder in cgroup_folders(root, "memory"):
-            name = next((name for name in ("memory.events", "memory.oom_control") if (folder / name).exists()), None)
-            if name is not None and "oom_kill" in _fields(folder / name):
-                self._path = folder / name
+            name = next(
+                (name for name in ("memory.events", "memory.oom_control") if os.path.exists(f"{folder}/{name}")), None
+            )
+            if name is not None and "oom_kill" in _fields(f"{folder}/{name}"):
+                self._path = f"{folder}/{name}"
                 break
         self._seen = self._count()
 
@@ -100,7 +104,7 @@ class KernelKills:
         return _fields(self._path).get(self._key, 0)
 
 
-def _fields(path: Path) -> dict[str, int]:
+def _fields(path: str) -> dict[str, int]:
     """Return the numbers of a file of lines ``name number ...``."""
     found = {}
     for line in read_text(path).splitlines():

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
+import pickle
 import select
 import signal
 import socket
@@ -31,8 +31,9 @@ from miniray._runtime.worker_life import describe_end
 from miniray.exceptions import SegmentCorruptedError
 
 _COMMAND = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
-    "from miniray._runtime.supervisor import main; main(sys.argv[1])"
+    "import gc; gc.disable(); import pickle, sys; "
+    "config = pickle.loads(bytes.fromhex(sys.argv[1])); sys.path[:] = config['path']; "
+    "from miniray._runtime.supervisor import main; main(config)"
 )
 
 _GRACE_SECONDS = 5.0  # for the supervisor to end the workers and itself
@@ -67,7 +68,7 @@ class Monitor:
     """Starts the supervisor and stays with it.
 
     Args:
-        config: Session name and sizes, as JSON values.
+        config: Session name and sizes: plain values.
         doorbell_fd: Eventfd that any process of the session rings.
         spill_fd: The session's spill file, or -1.
         log_to_driver: Whether to print what workers print.
@@ -145,7 +146,7 @@ class Monitor:
                     sys.executable,
                     "-c",
                     _COMMAND,
-                    json.dumps({**self._config, **inherited, "tunables": tunables, "waits": waits}),
+                    pickle.dumps({**self._config, **inherited, "tunables": tunables, "waits": waits}).hex(),
                 ],
                 env=environment,
                 stdin=subprocess.DEVNULL,

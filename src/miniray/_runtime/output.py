@@ -27,14 +27,13 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 from miniray import _miniray_core as core
-from miniray._runtime.log_dedup import DedupSettings, LogDeduplicator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Buffer
 
-    from miniray._runtime.log_dedup import Line
+    from miniray._runtime.log_dedup import DedupSettings, Line, LogDeduplicator
 
 _MARKER = b"\x01miniray:"
 _TAIL_LINES = 20
@@ -231,7 +230,7 @@ class OutputSource:
             _unprinted.append((self._target, "\n".join(lines) + "\n"))
             return
         prefix = f"({self._name} pid={self.pid})" if self._name else f"(pid={self.pid})"
-        dedup = _dedups.setdefault(self._target, LogDeduplicator(DedupSettings()))
+        dedup = _dedups.get(self._target) or _set_up_default_dedup(self._target)
         _queue_lines(self._target, [told for line in lines for told in dedup.add(self.pid, prefix, line)])
 
 
@@ -282,8 +281,16 @@ def _colours(stream: TextIO | None) -> tuple[Callable[[str], str], str, str]:
     return (lambda prefix: _CYAN), _GREEN, _PLAIN
 
 
+def _set_up_default_dedup(target: str) -> LogDeduplicator:
+    from miniray._runtime.log_dedup import DedupSettings, LogDeduplicator  # here and below: for drivers alone
+
+    return _dedups.setdefault(target, LogDeduplicator(DedupSettings()))
+
+
 def set_up_dedup(settings: DedupSettings) -> None:
     """Say how lines are deduplicated from now on."""
+    from miniray._runtime.log_dedup import LogDeduplicator
+
     with _lock:
         for target in ("stdout", "stderr"):
             _dedups[target] = LogDeduplicator(settings)

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miniray._runtime.digest import digest
+from miniray._runtime.temp_folder import temp_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["module_folder", "remove_folder", "remove_stale_folders", "session_folder", "working_folder"]
 
@@ -32,7 +36,7 @@ def session_folder(session: str, parent: str | None = None) -> str:
         session: Its name.
         parent: A folder for temporary files; None: the system's.
     """
-    return os.path.join(parent or tempfile.gettempdir(), f"{_PREFIX}{session}")
+    return os.path.join(parent or temp_folder(), f"{_PREFIX}{session}")
 
 
 def working_folder(place: str, folder: str) -> str:
@@ -78,6 +82,7 @@ def module_folder(place: str, folder: str) -> str:
 
 
 def _local_path(place: str) -> Path:
+    from pathlib import Path
     from urllib.parse import unquote, urlparse  # here and below: what few sessions need, and takes long to import
 
     uri = urlparse(place)
@@ -85,9 +90,12 @@ def _local_path(place: str) -> Path:
 
 
 def _unpacked(path: Path, folder: str, *, leaves_top_out: bool) -> str:
+    import tempfile
+    from pathlib import Path
+
     found = path.stat()
     key = f"{path.resolve()}\0{found.st_mtime_ns}\0{found.st_size}\0{leaves_top_out}"
-    target = Path(folder) / hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+    target = Path(folder) / digest(key.encode(), 12).hex()
     if not str(path).endswith(_SUFFIXES):
         raise ValueError(f"{path} is no folder and no archive ({', '.join(_SUFFIXES)})")
     _lock(folder)
@@ -150,7 +158,7 @@ def remove_folder(folder: str) -> None:
 def remove_stale_folders() -> None:
     """Remove folders of sessions that nobody uses any more; those of other users are left alone."""
     with contextlib.suppress(OSError):
-        for entry in os.scandir(tempfile.gettempdir()):
+        for entry in os.scandir(temp_folder()):
             if not entry.name.startswith(_PREFIX) or not entry.is_dir(follow_symlinks=False):
                 continue
             with contextlib.suppress(OSError):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ def _pickling_error(value: object) -> str | None:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, object]]:
+    import inspect  # it takes long to import
+
     if inspect.isfunction(value):
         found = inspect.getclosurevars(value)
         yield from found.nonlocals.items()

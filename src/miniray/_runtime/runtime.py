@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
-import secrets
 import sys
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from miniray import _miniray_core as core
-from miniray._runtime import environment, limits, namespace, output, packages, structured_log
+from miniray._record import Record
+from miniray._runtime import environment, limits, log, namespace, output, packages
 from miniray._runtime.environment import Description
 from miniray._runtime.fault_points import fault_point
 from miniray._runtime.log_dedup import DedupSettings
@@ -38,8 +36,7 @@ _SHARED_MEMORY_FOLDER = "/dev/shm"
 _CONTROL_SUFFIX = "_scheduler"
 
 
-@dataclass(frozen=True)
-class SessionConfig:
+class SessionConfig(Record):
     """Sizes of a session.
 
     Args:
@@ -83,12 +80,11 @@ class SessionConfig:
     stop_limit_s: float = 30.0
     memory_retries: int | None = None
     logging: LogSettings | None = None
-    environment: Description = field(default_factory=Description)
+    environment: Description = Description()
     files_parent: str | None = None
 
 
-@dataclass(frozen=True)
-class Leftover:
+class Leftover(Record):
     """What a dead program had left in shared memory.
 
     Attributes:
@@ -114,7 +110,7 @@ class Runtime:
         limits.check(config.pool_size)
         remove_stale_sessions()
         packages.remove_stale_folders()
-        self.name = secrets.token_hex(6)
+        self.name = os.urandom(6).hex()
         output.set_up_dedup(DedupSettings.of_environment())
         self._folder = packages.session_folder(self.name, config.files_parent)
         processes = config.worker_capacity + 16
@@ -144,6 +140,8 @@ class Runtime:
                 core._session_spill_file(spill_fd)  # which closes it
             namespace.enter(config.namespace)
             if config.logging is not None:
+                from miniray._runtime import structured_log  # few ask for it, and it imports much
+
                 structured_log.apply(config.logging)
             core._set_resources(dict(config.totals))
             core._set_memory_retries(config.memory_retries)
@@ -166,7 +164,7 @@ class Runtime:
                         "namespace": config.namespace,
                         "environment": int(config.environment != Description()),  # the first of the session
                         "folder": self._folder,
-                        "logging": None if config.logging is None else asdict(config.logging),
+                        "logging": None if config.logging is None else vars(config.logging),
                         "path": _search_path(),
                         "program": sys.argv[0] if sys.argv else "",
                         "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
@@ -253,7 +251,7 @@ def _open_spill_file(config: SessionConfig) -> int:
             raise ValueError(
                 f"{problem}. Name a folder that this user may write to in init(object_spilling_directory=...)."
             ) from error
-        logging.getLogger("miniray").warning("%s. A full store is an error in this session.", problem)
+        log.warn(f"{problem}. A full store is an error in this session.")
         return -1
 
 

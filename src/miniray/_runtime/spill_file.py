@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import resource
-import secrets
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from miniray._runtime.fault_points import fault_point
+from miniray._runtime.temp_folder import temp_folder
+
+if TYPE_CHECKING:
+    from miniray._runtime.machine import Folder
 
 __all__ = ["DISK_FRACTION", "default_folder", "default_limit_bytes", "open_spill_file"]
 
@@ -27,7 +29,7 @@ _PAGE_BYTES = 4096  # page_heap.hpp
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 
-def default_folder(mounts: str | Path = "/proc/self/mounts") -> str:
+def default_folder(mounts: Folder = "/proc/self/mounts") -> str:
     """Return the folder for spilled objects when ``init(object_spilling_directory=...)`` does not say.
 
     The folder for temporary files (``TMPDIR``), or ``/var/tmp`` where that one is kept in memory: spilling there would
@@ -36,7 +38,7 @@ def default_folder(mounts: str | Path = "/proc/self/mounts") -> str:
     Args:
         mounts: The list of mounted file systems; tests give their own.
     """
-    folder = tempfile.gettempdir()
+    folder = temp_folder()
     if _file_system(folder, mounts) in _MEMORY_FILE_SYSTEMS and os.access("/var/tmp", os.W_OK):
         return "/var/tmp"
     return folder
@@ -50,9 +52,9 @@ def default_limit_bytes(folder: str) -> int:
     Args:
         folder: Folder on that disk.
     """
-    path = Path(folder).absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent  # it will be made there
+    path = os.path.abspath(folder)
+    while not os.path.exists(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)  # it will be made there
     try:
         status = os.statvfs(path)
     except OSError:
@@ -81,7 +83,7 @@ def open_spill_file(folder: str, size_bytes: int) -> int:
     except PermissionError:
         raise
     except OSError:
-        path = os.path.join(folder, f"miniray_spill_{secrets.token_hex(8)}")  # a file system without O_TMPFILE
+        path = os.path.join(folder, f"miniray_spill_{os.urandom(8).hex()}")  # a file system without O_TMPFILE
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.unlink(path)
     try:
@@ -93,12 +95,13 @@ def open_spill_file(folder: str, size_bytes: int) -> int:
     return fd
 
 
-def _file_system(folder: str, mounts: str | Path) -> str:
+def _file_system(folder: str, mounts: Folder) -> str:
     """Return the type of the file system that a folder lies on, an empty string when the system does not say."""
     best, found = "", ""
     path = os.path.realpath(folder)
     try:
-        lines = Path(mounts).read_text(encoding="utf-8", errors="replace").splitlines()
+        with open(mounts, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
     except OSError:
         return ""
     for line in lines:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 
 from miniray import _miniray_core as core
-from miniray._runtime import observation
 from miniray.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RayError
 
 __all__ = ["DamagedObjectError", "make"]
@@ -68,6 +67,8 @@ def _statistics() -> dict[str, int]:
 
 def _holders() -> str:
     """Return a sentence about the largest objects in memory and who keeps them, empty when nothing is known."""
+    from miniray._runtime import observation  # it imports much, and few programs come here
+
     try:
         rows = observation.observe_objects(None)
     except (OSError, RuntimeError):  # the error about the store must not become another

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
+from miniray._record import Record
 from miniray._runtime import actor_host, ids
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ _FORMAT = "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
 _TIME_KEY = "timestamp_ns"
 
 
-@dataclass(frozen=True)
-class LogSettings:
+class LogSettings(Record):
     """What ``LoggingConfig`` says, for all processes of a session.
 
     Attributes:

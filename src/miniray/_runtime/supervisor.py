@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -33,7 +32,6 @@ from miniray._runtime import huge_pages, limits, worker_main
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
-from miniray._runtime.packages import remove_folder
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
 from miniray._runtime.worker_pools import WorkerPools
 from miniray.exceptions import SegmentCorruptedError
@@ -365,7 +363,10 @@ class Supervisor:
                     os.waitpid(worker.pid, 0)
         fault_point("supervisor.unlinking")
         core._session_unlink(self._config["name"])
-        remove_folder(self._config["folder"])
+        if os.path.isdir(self._config["folder"]):
+            from miniray._runtime.packages import remove_folder  # few sessions unpack archives
+
+            remove_folder(self._config["folder"])
 
 
 def _tell(text: str) -> None:
@@ -375,11 +376,10 @@ def _tell(text: str) -> None:
         sys.stderr.flush()
 
 
-def main(argument: str) -> None:
-    """Run the supervisor with the configuration in ``argument`` (JSON)."""
+def main(config: dict[str, Any]) -> None:
+    """Run the supervisor with what the driver sent."""
     enter_role("supervisor")
     fault_point("supervisor.born")
-    config = json.loads(argument)
     huge_pages.restore_environment(config["tunables"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program that ignores it would hide how workers end
@@ -394,8 +394,8 @@ def main(argument: str) -> None:
         os._exit(1)
     import cloudpickle  # noqa: F401  # once, for all workers: what __main__ defines travels by it
 
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # what is imported stays; the collector was off until now (monitor.py)
+    gc.enable()
     try:
         supervisor.run()
     finally:

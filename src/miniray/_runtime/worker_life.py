@@ -14,13 +14,23 @@ import contextlib
 import os
 import select
 import signal
-from dataclasses import dataclass
-from pathlib import Path
 
-__all__ = ["UNKNOWN_END", "Worker", "describe_end", "lost_reason", "reopen_life", "signal_name"]
+__all__ = [
+    "MEMORY_CAUSE",
+    "MEMORY_CAUSE_FOR_GOOD",
+    "UNKNOWN_END",
+    "Worker",
+    "describe_end",
+    "lost_reason",
+    "reopen_life",
+    "signal_name",
+]
 
 UNKNOWN_END = 0x7FFFFFFF
 """Status of a process that nobody could reap: scheduler.hpp kUnknownEnd."""
+
+MEMORY_CAUSE, MEMORY_CAUSE_FOR_GOOD = 2, 3  # scheduler.hpp DeathCause
+"""Why the memory monitor ended a worker, and whether its task is tried again."""
 
 _PF_EXITING = 0x4
 
@@ -40,27 +50,32 @@ def describe_end(status: int) -> str:
     return f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}"
 
 
-@dataclass
 class Worker:
     """A watched worker.
 
-    Attributes:
+    Args:
         pid: The process.
         pidfd: Readable when it has ended.
         life_fd: Read end of its pipe; -1 when it is closed, or was never known.
         is_child: Whether this process can reap it.
         order: Counts the workers of this supervisor.
         environment: That it is started for; of one that is no child the shared table tells.
+
+    Attributes:
         reason: Why it was killed, if it was.
     """
 
-    pid: int
-    pidfd: int
-    life_fd: int
-    is_child: bool
-    order: int
-    environment: int = 0
-    reason: str | None = None
+    __slots__ = ("environment", "is_child", "life_fd", "order", "pid", "pidfd", "reason")
+
+    def __init__(self, pid: int, pidfd: int, life_fd: int, is_child: bool, order: int, environment: int = 0) -> None:
+        """Keep them; see the class."""
+        self.pid = pid
+        self.pidfd = pidfd
+        self.life_fd = life_fd
+        self.is_child = is_child
+        self.order = order
+        self.environment = environment
+        self.reason: str | None = None
 
     def kill(self) -> None:
         """End it."""
@@ -88,16 +103,16 @@ def lost_reason(pid: int, session_name: str) -> str | None:
         session_name: What its mappings of shared memory are named by.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        fields = _read(f"/proc/{pid}/stat").decode("ascii", "replace").rpartition(")")[2].split()
         if fields[0] in "ZX" or int(fields[6]) & _PF_EXITING:
             return None
-        maps = Path(f"/proc/{pid}/maps").read_text("utf-8", "replace")
+        maps = _read(f"/proc/{pid}/maps").decode("utf-8", "replace")
         if f"miniray_{session_name}_" in maps:
             return (
                 "it closed the descriptors that it needs (os.closerange, or a daemon library), and was ended. Close "
                 "only descriptors that the task opened"
             )
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        command = _read(f"/proc/{pid}/cmdline").rstrip(b"\0").split(b"\0")
     except (OSError, IndexError, ValueError):
         return None
     program = b" ".join(command).decode("utf-8", "replace")[:200]
@@ -105,6 +120,11 @@ def lost_reason(pid: int, session_name: str) -> str | None:
         f"it called exec, so that the worker was replaced by another program ({program}), which was ended. Start "
         "programs with subprocess"
     )
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def reopen_life(pid: int, number: int) -> int:

@@ -10,7 +10,6 @@ import os
 import pickle
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
@@ -21,7 +20,6 @@ from miniray._runtime import (
     gpus,
     namespace,
     output,
-    structured_log,
     unread_errors,
 )
 from miniray._runtime.error_capture import make_task_error
@@ -73,6 +71,12 @@ def _before_task(threads: str, held_gpus: int) -> None:
         os.environ["OMP_NUM_THREADS"] = threads
 
 
+def _print_error() -> None:
+    import traceback  # which cloudpickle has imported, where there is one
+
+    traceback.print_exc()
+
+
 def _flush_output() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
@@ -89,6 +93,8 @@ def _enter_environment(number: int, folder: str) -> bool:
     try:
         environment.enter(number, folder)
     except BaseException as error:
+        import traceback
+
         text = "".join(traceback.format_exception(error)).strip()
         kept = text if len(text) <= _NOTE_CHARACTERS else f"...{text[-_NOTE_CHARACTERS:]}"
         with contextlib.suppress(SegmentCorruptedError):
@@ -117,6 +123,8 @@ def run(
     namespace.enter(config["namespace"])
     fault_point("worker.unwatched")
     if config["logging"] is not None:
+        from miniray._runtime import structured_log  # few ask for it
+
         structured_log.apply(structured_log.LogSettings(**config["logging"]))
     core._watch_process(config["driver_pid"], config["name"])
     fault_point("worker.watched")
@@ -152,7 +160,7 @@ def run(
     except SegmentCorruptedError:  # the driver's own calls tell it
         code = 1
     except BaseException:
-        traceback.print_exc()
+        _print_error()
         code = 1
     try:
         atexit._run_exitfuncs()
@@ -173,7 +181,7 @@ def main(
     try:
         code = run(config, supervisor_pid, stdout_fd, stderr_fd, life_fd, environment_number)
     except BaseException:  # before the first task: the error of the calls that wait quotes it
-        traceback.print_exc()
+        _print_error()
         _flush_output()
     finally:
         os._exit(code)

@@ -10,10 +10,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
+from miniray._record import Record
 from miniray._runtime.worker_life import describe_end
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ SETUP_FAILED = 71
 _QUICK_DEATHS = 3
 
 
-@dataclass(frozen=True)
-class PoolNeed:
+class PoolNeed(Record):
     """What one environment lacks.
 
     Attributes:
