@@ -36,26 +36,12 @@ def through_the_system():
 def unicode_text():
     print("gr\\u00fc\\u00dfe \\u2713")
 
-@ray.remote
-def keep_back(how):
-    if how == "text":
-        print("kept back as text", end="")
-    else:
-        sys.stdout.buffer.write(b"kept back as bytes")
-
-@ray.remote
-def complete_line():
-    os.write(1, b", completed\\n")
-
 pid = ray.get(speak.remote("hello"))
 sys.stdout.write(f"worker pid {pid}\\n")  # in one piece: worker output may come in between two
 ray.get(speak.options(name="given name").remote("named"))
 ray.get(ray.remote(lambda: print("from a lambda")).remote())
 for task in (complain, several_lines, without_newline, through_the_system, unicode_text):
     ray.get(task.remote())
-for how in ("text", "bytes"):
-    ray.get(keep_back.remote(how))
-    ray.get(complete_line.remote())
 sys.stdout.write("driver line\\n")
 ray.get(speak.remote("goodbye"))
 sys.stdin.read()
@@ -100,11 +86,6 @@ def test_each_line_is_prefixed(printed):
 
 def test_line_without_newline_arrives(printed):
     assert "no newline here" in printed.stdout
-
-
-@pytest.mark.parametrize("how", ["as text", "as bytes"])
-def test_what_a_task_did_not_flush_is_written_when_it_ends(printed, how):
-    assert f"kept back {how}, completed" in printed.stdout
 
 
 def test_output_of_a_child_process_arrives(printed):
