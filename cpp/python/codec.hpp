@@ -28,7 +28,7 @@ inline constexpr int kTupleDepth = 3;
 
 class Encoder {
  public:
-  Encoder() = default;
+  Encoder() noexcept;  // leaves the bytes as they are
   ~Encoder();
   Encoder(const Encoder&) = delete;
   Encoder& operator=(const Encoder&) = delete;

@@ -47,6 +47,8 @@ PyObject* protocol_five() {
 
 }  // namespace
 
+Encoder::Encoder() noexcept = default;
+
 Encoder::~Encoder() {
   for (Buffer& buffer : buffers_) PyBuffer_Release(&buffer.view);
   if (data_ != stack_) PyMem_Free(data_);

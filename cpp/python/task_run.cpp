@@ -7,6 +7,7 @@
 #include "python/after_task.hpp"
 #include "python/caller.hpp"
 #include "python/objects.hpp"
+#include "python/outcome.hpp"
 #include "python/placement_groups.hpp"
 #include "python/streams.hpp"
 
@@ -19,47 +20,6 @@ bool runs_several = false;
 namespace {
 
 auto& functions = never_destroyed<std::unordered_map<Index, Function>>();
-
-// What a call produced: payloads for its results, in order.
-struct Outcome {
-  std::vector<std::unique_ptr<Encoder>> values;
-  std::vector<bool> errors;
-  Owned error;          // what was stored, if it was one
-  bool unread = false;  // it was stored in an object that nobody refers to
-  bool keeps = false;   // what a generator yielded before it failed is kept
-};
-
-bool encode_error(Outcome& outcome, Function* function, std::size_t count, bool is_dependency) {
-  // Takes the current Python error.
-  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) (void)PyException_SetTraceback(value, traceback);
-  Owned owned_type(type), owned_value(value), owned_traceback(traceback);
-  Owned name(function != nullptr ? Py_NewRef(function->name.get()) : PyUnicode_FromString("unknown"));
-  Owned stored(PyObject_CallFunctionObjArgs(worker_hooks.on_error.get(), name.get(), value, is_dependency ? Py_True : Py_False,
-                                            nullptr));
-  if (!stored) return false;
-  pickling_what = "error";
-  outcome.error.reset(Py_NewRef(stored.get()));
-  while (outcome.values.size() < count) {
-    auto encoder = std::make_unique<Encoder>();
-    encoder->start_value(kErrorFormat);
-    if (!encoder->add(stored.get())) return false;
-    outcome.values.push_back(std::move(encoder));
-    outcome.errors.push_back(true);
-  }
-  return true;
-}
-
-bool encode_result(Outcome& outcome, PyObject* value) {
-  auto encoder = std::make_unique<Encoder>();
-  encoder->start_value(kValueFormat);
-  if (!encoder->add(value)) return false;
-  outcome.values.push_back(std::move(encoder));
-  outcome.errors.push_back(false);
-  return true;
-}
 
 Function* find_function(ObjectKey key) {
   Function& function = functions[key.slot];
@@ -96,8 +56,8 @@ bool complete(Outcome& outcome, Index task) {
   Domain& domain = session->domain;
   const scheduler::TaskEntry& entry = domain.scheduler.tasks[task];
   // A worker that died may have sealed the first of many results (T4); the others are left.
-  MINIRAY_SOUND(entry.result_count.get() == outcome.values.size(), "tasks: the number of results changed");
-  std::size_t sealed = outcome.values.size();
+  MINIRAY_SOUND(entry.result_count.get() == outcome.results.size(), "tasks: the number of results changed");
+  std::size_t sealed = outcome.results.size();
   for (Index object = entry.first_result.get(); object != shm::kNone; object = domain.objects[object].next_result.get()) {
     MINIRAY_SOUND(sealed != 0, "tasks: more results than the task has");
     --sealed;
@@ -105,8 +65,8 @@ bool complete(Outcome& outcome, Index task) {
   std::size_t position = sealed;
   for (Index object = entry.first_result.get(); object != shm::kNone;
        object = domain.objects[object].next_result.get(), ++position) {
-    MINIRAY_SOUND(position < outcome.values.size(), "tasks: more results than the task has");
-    Encoder& encoder = *outcome.values[position];
+    MINIRAY_SOUND(position < outcome.results.size(), "tasks: more results than the task has");
+    Encoder& encoder = outcome.results[position];
     const std::uint64_t size = encoder.payload_size();
     if (size <= store::kInlineBytes) continue;
     PayloadMemory memory;
@@ -121,9 +81,9 @@ bool complete(Outcome& outcome, Index task) {
   position = sealed;
   for (Index object = entry.first_result.get(); object != shm::kNone; ++position) {
     if (transaction.room() < 1024) transaction.commit();
-    MINIRAY_SOUND(position < outcome.values.size() && domain.objects[object].current_state() == store::ObjectState::kPending,
+    MINIRAY_SOUND(position < outcome.results.size() && domain.objects[object].current_state() == store::ObjectState::kPending,
                   "tasks: a result that is to be made is there already");
-    Encoder& encoder = *outcome.values[position];
+    Encoder& encoder = outcome.results[position];
     const Index next = domain.objects[object].next_result.get();
     if (encoder.payload_size() <= store::kInlineBytes) {
       (void)domain.objects.reserve(transaction, object, encoder.payload_size(), false);
@@ -133,9 +93,9 @@ bool complete(Outcome& outcome, Index task) {
       if (transaction.room() < 1024) transaction.commit();
       domain.objects.add_contained(transaction, object, reference);
     }
-    if (domain.objects[object].references.get() == 0) outcome.unread = outcome.unread || outcome.errors[position];
+    if (domain.objects[object].references.get() == 0) outcome.unread = outcome.unread || outcome.results.is_error(position);
     domain.scheduler.seal(transaction, object,
-                          outcome.errors[position] ? store::ObjectState::kError : store::ObjectState::kSealed, wakes);
+                          outcome.results.is_error(position) ? store::ObjectState::kError : store::ObjectState::kSealed, wakes);
     object = next;
   }
   flush_releases(transaction);
@@ -174,55 +134,6 @@ bool wants_retry(const scheduler::TaskEntry& entry, const Function* function) {
   if (function->retry_on.get() == Py_True) return true;
   if (!PyTuple_Check(function->retry_on.get())) return false;
   return PyErr_ExceptionMatches(function->retry_on.get()) != 0;
-}
-
-// The same of a generator with a fixed number of results: it is run here.
-void encode_yielded(Outcome& outcome, PyObject* generator, std::uint32_t result_count, bool is_task) {
-  outcome.keeps = true;
-  std::uint32_t count = 0;
-  for (;; ++count) {
-    session->runs_user_code = is_task;
-    const Owned value(PyIter_Next(generator));
-    session->runs_user_code = false;
-    if (PyErr_Occurred() != nullptr) return;
-    if (!value && count < result_count)
-      PyErr_Format(PyExc_ValueError, "Task returned %u objects, but num_returns=%u.", count, result_count);
-    if (!value) return;
-    if (count == result_count) break;
-    if (!encode_result(outcome, value.get())) return;
-  }
-  PySys_WriteStderr("Task returned more than num_returns=%u objects: the others are dropped.\n", result_count);
-  const Owned closed(PyObject_CallMethod(generator, "close", nullptr));
-  if (!closed) PyErr_WriteUnraisable(generator);
-}
-
-// Payloads of what a function returned; a Python error stays set when it is not what was promised, or does not pickle.
-void encode_results(Outcome& outcome, PyObject* result, const scheduler::TaskEntry& entry) {
-  const std::uint32_t result_count = entry.result_count.get();
-  pickling_what = "return value";
-  if (entry.has(scheduler::kStreams)) {
-    for (std::uint32_t i = 0; i < result_count; ++i) (void)encode_result(outcome, Py_None);  // the end, completed()
-  } else if (PyGen_Check(result) && result_count != 0) {
-    encode_yielded(outcome, result, result_count, !entry.is_call());
-  } else if (result_count == 1) {
-    (void)encode_result(outcome, result);
-  } else if (result_count > 1) {
-    Owned items(PySequence_Fast(result, ""));
-    if (!items || PySequence_Fast_GET_SIZE(items.get()) != static_cast<Py_ssize_t>(result_count)) {
-      PyErr_Clear();
-      if (items) {
-        PyErr_Format(PyExc_ValueError, "Task returned %zd objects, but num_returns=%u.", PySequence_Fast_GET_SIZE(items.get()),
-                     result_count);
-      } else {
-        PyErr_Format(PyExc_TypeError,
-                     "object of type '%s' has no len(): with num_returns=%u a task must return a sequence of that length",
-                     Py_TYPE(result)->tp_name, result_count);
-      }
-    }
-    for (Py_ssize_t i = 0; PyErr_Occurred() == nullptr && i < static_cast<Py_ssize_t>(result_count); ++i) {
-      if (!encode_result(outcome, PySequence_Fast_GET_ITEM(items.get(), i))) outcome.values.resize(0), outcome.errors.resize(0);
-    }
-  }
 }
 
 }  // namespace
@@ -322,7 +233,7 @@ bool end_own_actor(Function* function, bool is_dependency, scheduler::ActorEndRe
   if (record.end == scheduler::ActorEnd::kInitFailed) {
     Outcome outcome;
     if (!encode_error(outcome, function, 1, is_dependency)) return false;
-    error = write_object(*outcome.values[0]);
+    error = write_object(outcome.results[0]);
     if (error == shm::kNone) PyErr_Clear();
   }
   scheduler::Wakes wakes;
@@ -354,13 +265,15 @@ bool run_task(Index task, bool& leave) {
   if (function != nullptr) {
     Arguments given;
     if (decode_arguments(entry, given, is_dependency)) {
-      std::vector<PyObject*> arguments(given.values.size() + 1);
+      PyObject* few[9];
+      std::vector<PyObject*> many(given.values.size() < std::size(few) ? 0 : given.values.size() + 1);
+      PyObject** arguments = many.empty() ? few : many.data();
       for (std::size_t i = 0; i < given.values.size(); ++i) arguments[i + 1] = given.values[i].get();
       session->runs_user_code = !entry.is_call();
       if (entry.has(scheduler::kCancelled)) {  // after runs_user_code is set: a later cancellation interrupts
         PyErr_SetNone(PyExc_KeyboardInterrupt);
       } else {
-        result.reset(PyObject_Vectorcall(function->callable.get(), arguments.data() + 1,
+        result.reset(PyObject_Vectorcall(function->callable.get(), arguments + 1,
                                          static_cast<std::size_t>(given.positional) | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                          given.names.get()));
       }
@@ -418,10 +331,7 @@ bool finish_run(Index task, Function* function, PyObject* result, bool is_depend
       domain.perform(wakes);
       return true;
     }
-    if (!outcome.keeps) {
-      outcome.values.clear();
-      outcome.errors.clear();
-    }
+    if (!outcome.keeps) outcome.results.clear();
     // What a generator raises is its last item; it has completed all the same, unless it was cancelled.
     const bool is_item = has_yielded && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
     if (!encode_error(outcome, function, is_item ? 1 : result_count, is_dependency)) return false;
@@ -443,7 +353,7 @@ bool finish_run(Index task, Function* function, PyObject* result, bool is_depend
   }
   // The store has no room for the result: that is the result then, and if there is none for that error either, a record that needs none.
   std::uint64_t needed = 0;
-  for (const auto& value : outcome.values) needed = std::max(needed, value->payload_size());
+  for (std::size_t i = 0; i < outcome.results.size(); ++i) needed = std::max(needed, outcome.results[i].payload_size());
   drop_results(entry);
   Outcome failure;
   if (!encode_error(failure, function, result_count, false)) return false;
@@ -453,9 +363,7 @@ bool finish_run(Index task, Function* function, PyObject* result, bool is_depend
   Outcome record;
   const scheduler::NoRoomRecord no_room{scheduler::kNoRoomFormat, {}, needed};
   for (std::uint32_t i = 0; i < result_count; ++i) {
-    record.values.push_back(std::make_unique<Encoder>());
-    record.values.back()->add_bytes(&no_room, sizeof(no_room));
-    record.errors.push_back(true);
+    record.results.add(true).add_bytes(&no_room, sizeof(no_room));
   }
   return complete(record, task);
 }
