@@ -39,6 +39,7 @@ class Results {
     Encoder encoder;
     bool is_error;
   };
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): the position is below the size
   [[nodiscard]] Result& get(std::size_t position) { return position == 0 ? *first_ : *more_[position - 1]; }
 
   std::optional<Result> first_;

@@ -7,12 +7,9 @@ import resource
 import pytest
 
 import miniray
+from helpers.nesting import down
 from miniray import _miniray_core as core
 from miniray.exceptions import RaySystemError
-
-
-def down(depth):
-    return 0 if depth == 0 else 1 + miniray.get(miniray.remote(down).remote(depth - 1))
 
 
 @pytest.mark.slow
