@@ -1,0 +1,75 @@
+"""One row of the table, and how long a sample repeats what it measures."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.engines import Engine
+
+Sample = Callable[[Engine], float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    Args:
+        name: Name for ``--only``.
+        title: What the row shows.
+        unit: Unit of a sample.
+        higher_is_better: Whether larger samples are better.
+        sample: Takes one sample of a started engine.
+        is_long: Runs with ``--long`` only.
+        workers: Worker processes, if the case needs another number than the others: a session of its own then.
+        skips: Engines that are not asked, with the reason.
+    """
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    sample: Sample
+    is_long: bool = False
+    workers: int | None = None
+    skips: Mapping[str, str] = field(default_factory=dict)
+
+
+def faster(name: str, title: str, unit: str, sample: Sample, *, is_long: bool = False) -> Case:
+    """Return a case whose larger samples are better."""
+    return Case(name, title, unit, True, sample, is_long)
+
+
+def shorter(name: str, title: str, unit: str, sample: Sample, *, is_long: bool = False) -> Case:
+    """Return a case whose smaller samples are better."""
+    return Case(name, title, unit, False, sample, is_long)
+
+
+def per_second(engine: Engine, call: Callable[[], int]) -> float:
+    """Return how many things a second a function does that returns how many it did."""
+    call()  # once for what only a first call does: imports in workers, copies of functions, new memory
+    count, seconds = 0, engine.seconds
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        count += call()
+    return count / (time.perf_counter() - started)
+
+
+def microseconds(engine: Engine, call: Callable[[], object]) -> float:
+    """Return how long a call takes, one after the other."""
+
+    def ten_calls() -> int:
+        for _ in range(10):
+            call()
+        return 10
+
+    return 1e6 / per_second(engine, ten_calls)
+
+
+def milliseconds(engine: Engine, call: Callable[[], object]) -> float:
+    """Return the same of a longer call."""
+
+    def one_call() -> int:
+        call()
+        return 1
+
+    return 1e3 / per_second(engine, one_call)
