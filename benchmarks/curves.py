@@ -55,6 +55,7 @@ class Curve:
             unit=self.unit,
             higher_is_better=self.higher_is_better,
             sample=lambda engine: self.sample(engine, x),
+            in_own_session=self.x_is_workers,
             workers=x if self.x_is_workers else None,
             skips=beyond,
         )

@@ -21,8 +21,8 @@ def _sample(engine: Engine, name: str) -> dict[str, float | str | bool]:
         return {"gap": "no such case"}
     try:
         return {"sample": case.sample(engine)}
-    except NotImplementedError:
-        return {"gap": "not offered"}
+    except NotImplementedError as error:
+        return {"gap": str(error) or "not offered"}
     except NoAnswerError:
         return {"gap": f"no answer within {NO_ANSWER_SECONDS:g} s"}
     except ModuleNotFoundError as error:

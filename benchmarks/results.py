@@ -65,7 +65,9 @@ def load(path: Path) -> Results:
     """Read what ``save`` wrote; rows whose case is no more are left out."""
     content = json.loads(path.read_text(encoding="utf-8"))
     found = [(find(name), values) for name, values in content.pop("rows").items()]
-    rows = [Row(case, values["samples"], values["gaps"]) for case, values in found if case is not None]
+    rows = [
+        Row(case, values["samples"], values["gaps"], values["seconds"]) for case, values in found if case is not None
+    ]
     return Results(rows=rows, **content)
 
 
@@ -78,6 +80,7 @@ def _row_content(row: Row) -> dict[str, Any]:
         "quartiles": {engine: row.quartiles(engine) for engine in row.samples},
         "samples": row.samples,
         "gaps": row.gaps,
+        "seconds": {engine: round(seconds, 1) for engine, seconds in row.seconds.items()},
     }
 
 

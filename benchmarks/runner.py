@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
+from typing import Any
 
 from benchmarks.cases.case import Case
 from benchmarks.hosts import Host, Settings
@@ -13,11 +14,12 @@ _LONG_SAMPLES_SECONDS = 12.0  # an engine whose samples of a case took so long i
 
 @dataclass
 class Row:
-    """Samples of one case, by engine; engines that have none, with the reason."""
+    """Samples of one case, by engine; engines that have none, with the reason; how long all of it took."""
 
     case: Case
     samples: dict[str, list[float]] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def median(self, engine: str) -> float | None:
         """Return the median of an engine's samples."""
@@ -70,10 +72,7 @@ class Measurement:
             for engine in self._engines:
                 self._start(engine)
             for row in rows:
-                if row.case.workers is None:
-                    self._fill(row, self._hosts)
-                else:
-                    self._fill_in_own_sessions(row)
+                self._fill(row)
         finally:
             for host in self._hosts.values():
                 host.stop()
@@ -85,38 +84,35 @@ class Measurement:
         if host.version is not None:
             self.versions[engine] = host.version
 
-    def _fill_in_own_sessions(self, row: Row) -> None:
-        own: dict[str, Host] = {}
-        try:
-            for engine in self._engines:
-                usual = self._hosts.get(engine)
-                if engine not in row.case.skips and usual is not None and usual.gap is None:
-                    own[engine] = Host(engine, self._settings, row.case.workers)
-            self._fill(row, own)
-        finally:
-            for host in own.values():
-                host.stop()
-
-    def _fill(self, row: Row, hosts: dict[str, Host]) -> None:
+    def _fill(self, row: Row) -> None:
         row.gaps |= {engine: row.case.skips[engine] for engine in self._engines if engine in row.case.skips}
-        spent = dict.fromkeys(hosts, 0.0)
+        row.seconds = dict.fromkeys(self._engines, 0.0)
         for number in range(self._rounds):
-            for engine in hosts:
-                if engine in row.gaps or (number and spent[engine] > _LONG_SAMPLES_SECONDS):
+            for engine in self._engines:
+                if engine in row.gaps or (number and row.seconds[engine] > _LONG_SAMPLES_SECONDS):
                     continue
                 self._progress(f"{row.case.name}: round {number + 1} of {self._rounds}, {engine}")
                 started = time.monotonic()
-                self._take_sample(row, engine, hosts)
-                spent[engine] += time.monotonic() - started
+                answer = self._sample(row.case, engine)
+                row.seconds[engine] += time.monotonic() - started
+                if "gap" in answer:
+                    row.gaps[engine] = str(answer["gap"])
+                    row.samples.pop(engine, None)  # a figure of a case that fails now and then would say too much
+                else:
+                    row.samples.setdefault(engine, []).append(float(answer["sample"]))
 
-    def _take_sample(self, row: Row, engine: str, hosts: dict[str, Host]) -> None:
-        host = hosts[engine]
-        answer = {"gap": host.gap} if host.gap else host.sample(row.case.name)
-        if "gap" not in answer:
-            row.samples.setdefault(engine, []).append(float(answer["sample"]))
-            return
-        row.gaps[engine] = str(answer["gap"])
-        row.samples.pop(engine, None)  # a figure of a case that fails now and then would say too much
-        if host.is_broken and hosts is self._hosts:
-            host.stop()
-            self._start(engine)
+    def _sample(self, case: Case, engine: str) -> dict[str, Any]:
+        host = self._hosts[engine]
+        if host.gap:
+            return {"gap": host.gap}
+        if not case.in_own_session:
+            answer = host.sample(case.name)
+            if host.is_broken:
+                host.stop()
+                self._start(engine)
+            return answer
+        own = Host(engine, self._settings, case.workers)
+        try:
+            return {"gap": own.gap} if own.gap else own.sample(case.name)
+        finally:
+            own.stop()

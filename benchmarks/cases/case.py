@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.engines import Engine
 
+_LONG_CALL_SECONDS = 0.001
+
 Sample = Callable[[Engine], float]
 
 
@@ -20,7 +22,8 @@ class Case:
         higher_is_better: Whether larger samples are better.
         sample: Takes one sample of a started engine.
         is_long: Runs with ``--long`` only.
-        workers: Worker processes, if the case needs another number than the others: a session of its own then.
+        in_own_session: Whether each sample needs a fresh session: with unused memory, or of another size.
+        workers: Worker processes of that session, if the case needs another number than the others.
         skips: Engines that are not asked, with the reason.
     """
 
@@ -30,6 +33,7 @@ class Case:
     higher_is_better: bool
     sample: Sample
     is_long: bool = False
+    in_own_session: bool = False
     workers: int | None = None
     skips: Mapping[str, str] = field(default_factory=dict)
 
@@ -39,9 +43,11 @@ def faster(name: str, title: str, unit: str, sample: Sample, *, is_long: bool = 
     return Case(name, title, unit, True, sample, is_long)
 
 
-def shorter(name: str, title: str, unit: str, sample: Sample, *, is_long: bool = False) -> Case:
+def shorter(
+    name: str, title: str, unit: str, sample: Sample, *, is_long: bool = False, in_own_session: bool = False
+) -> Case:
     """Return a case whose smaller samples are better."""
-    return Case(name, title, unit, False, sample, is_long)
+    return Case(name, title, unit, False, sample, is_long, in_own_session)
 
 
 def per_second(engine: Engine, call: Callable[[], int]) -> float:
@@ -56,13 +62,17 @@ def per_second(engine: Engine, call: Callable[[], int]) -> float:
 
 def microseconds(engine: Engine, call: Callable[[], object]) -> float:
     """Return how long a call takes, one after the other."""
+    call()
+    started = time.perf_counter()
+    call()
+    repeats = 10 if time.perf_counter() - started < _LONG_CALL_SECONDS else 1  # the clock is read once for all
 
-    def ten_calls() -> int:
-        for _ in range(10):
+    def some_calls() -> int:
+        for _ in range(repeats):
             call()
-        return 10
+        return repeats
 
-    return 1e6 / per_second(engine, ten_calls)
+    return 1e6 / per_second(engine, some_calls)
 
 
 def milliseconds(engine: Engine, call: Callable[[], object]) -> float:

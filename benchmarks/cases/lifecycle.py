@@ -31,12 +31,11 @@ def _session(which: int) -> Sample:
 
 
 def import_time(engine: Engine) -> float:
-    """Milliseconds that importing takes beyond an empty program that imports cloudpickle."""
+    """Milliseconds that importing takes beyond an empty program."""
     if not engine.imports:
         raise NotImplementedError
-    base = "import cloudpickle" if engine.module else "pass"
     pairs = [
-        (timed(lambda: run_program(base)), timed(lambda: run_program(f"{base}\n{engine.imports}")))
+        (timed(lambda: run_program("pass")), timed(lambda: run_program(engine.imports)))
         for _ in range(max(1, 3 // engine.shrink))
     ]
     return max(_LEAST_IMPORT_MS, min(after for _, after in pairs) * 1e3 - min(before for before, _ in pairs) * 1e3)
@@ -48,7 +47,7 @@ def crash(*, tries_again: bool) -> Callable[[Engine], float]:
 
 
 CASES: list[Case] = [
-    shorter("import", "import, beyond Python's and cloudpickle's", "ms", import_time),
+    shorter("import", "import, beyond Python's own start", "ms", import_time),
     shorter("start_up", "start of two workers to the first result", "ms", _session(0)),
     shorter("shutdown", "end of the session", "ms", _session(1)),
     shorter("crash_error", "SIGKILL of a worker of 100 MB to the error", "ms", crash(tries_again=False)),

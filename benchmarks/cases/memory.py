@@ -1,4 +1,7 @@
-"""Memory of what there may be many of: queued tasks, objects, workers, actors. What processes share counts once."""
+"""Memory of what there may be many of: queued tasks, objects, workers, actors. What processes share counts once.
+
+Tasks and objects are counted in a fresh session: a used one has memory left over that new things take.
+"""
 
 import os
 import tempfile
@@ -70,8 +73,8 @@ def actor(engine: Engine) -> float:
 
 
 CASES: list[Case] = [
-    shorter("task_memory", "memory of a queued task", "bytes", queued_task),
-    shorter("object_memory", "memory of a small object", "bytes", object_entry),
+    shorter("task_memory", "memory of a queued task", "bytes", queued_task, in_own_session=True),
+    shorter("object_memory", "memory of a small object", "bytes", object_entry, in_own_session=True),
     shorter("worker_memory", "own memory of a worker's process", "MB", worker),
     shorter("actor_memory", "own memory of an actor's process", "MB", actor),
 ]

@@ -22,7 +22,7 @@ class Dask(Engine):
         "client = distributed.Client(cluster)\nvalue = client.submit(abs_of, 1, pure=False).result()"
     )
     ends = "client.close()\ncluster.close()"
-    slowness = 20
+    slowness = 8
     passes_pending = True
     client: Any
 

@@ -150,7 +150,7 @@ class Ray(RayLike):
     imports = "import ray"
     starts = _STARTS
     ends = "ray.shutdown()"
-    slowness = 20
+    slowness = 8
 
     def start(self, workers: int) -> None:
         os.environ.update(quiet_environment())
