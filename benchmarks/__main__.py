@@ -32,7 +32,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
     parser.add_argument("--check", action="store_true", help="fail when a promise is missed")
     parser.add_argument("--quick", action="store_true", help="tiny counts: shows that all runs, figures mean nothing")
-    parser.add_argument("--verbose", action="store_true", help="show what engines write to standard error")
+    parser.add_argument(
+        "--verbose", action="store_true", help="a line per sample, and what engines write to standard error"
+    )
     parser.add_argument("--list", action="store_true", help="name the cases and curves, and end")
     return parser.parse_args()
 
@@ -67,6 +69,10 @@ def _progress(line: str) -> None:
         sys.stderr.write(f"\r\x1b[K{line}")
 
 
+def _progress_lines(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _measure(arguments: argparse.Namespace) -> results.Results:
     cases, engines = _chosen_cases(arguments), _chosen_engines(arguments.engines)
     ray_python = Path(arguments.ray_python or _ROOT / ".venv-ray" / "bin" / "python")
@@ -77,9 +83,10 @@ def _measure(arguments: argparse.Namespace) -> results.Results:
         is_quick=arguments.quick,
         is_verbose=arguments.verbose,
     )
-    measurement = Measurement(engines, settings, arguments.rounds, _progress)
+    progress = _progress_lines if arguments.verbose else _progress
+    measurement = Measurement(engines, settings, arguments.rounds, progress)
     rows = measurement.measure(cases)
-    _progress("")
+    progress("")
     return results.Results(rows, engines, measurement.versions, arguments.rounds, arguments.workers, results.machine())
 
 

@@ -29,7 +29,7 @@ class Settings:
         pythons: Interpreters of engines that need another than this one.
         limit_seconds: After so long without an answer a case is a gap.
         is_quick: Tiny counts and samples: for tests of the benchmarks.
-        is_verbose: Shows what engines write to standard error.
+        is_verbose: What engines write to standard error is shown.
     """
 
     workers: int = 2
