@@ -44,8 +44,12 @@ def main(engine_name: str, workers: int, is_quick: bool) -> None:
     if gap is None:
         engine.start(workers)
     answers.write(json.dumps({"gap": gap, "version": None if gap else engine.version()}) + "\n")
+    sampled: set[str] = set()
     for line in sys.stdin:
-        answers.write(json.dumps(_sample(engine, line.strip())) + "\n")
+        name = line.strip()
+        engine.is_warm = name in sampled
+        sampled.add(name)
+        answers.write(json.dumps(_sample(engine, name)) + "\n")
     if gap is None:
         engine.stop()
 

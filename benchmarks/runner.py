@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.cases.case import Case
 from benchmarks.hosts import Host, Settings
 
-_LONG_SAMPLES_SECONDS = 12.0  # an engine whose samples of a case took so long is not asked again
+_LONG_SAMPLES_SECONDS = 8.0  # an engine whose samples of a case took so long is not asked again
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.cases.case import Case, Sample, faster, microseconds, per_second, shorter
+from benchmarks.cases.case import Case, Sample, best_seconds, faster, microseconds, per_second, shorter
 from benchmarks.engines import Engine
 from benchmarks.engines.base import timed
 from benchmarks.payloads import zeros
@@ -81,7 +81,7 @@ def created(full: int) -> Sample:
     def measure(engine: Engine) -> float:
         if engine.name == "floor":
             raise NotImplementedError
-        count = engine.count(full)
+        count = engine.few(full)
 
         def make_and_call() -> None:
             actors = [engine.actor("plain") for _ in range(count)]
@@ -100,7 +100,7 @@ def creation(engine: Engine) -> float:
     def make_and_call() -> None:
         engine.result(engine.caller(engine.actor("plain"), "identity")(1))
 
-    return min(timed(make_and_call) for _ in range(engine.count(5))) * 1e3
+    return best_seconds(engine, make_and_call) * 1e3
 
 
 def restart(engine: Engine) -> float:

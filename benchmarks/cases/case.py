@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from benchmarks.engines import Engine
+from benchmarks.engines.base import timed
 
 _LONG_CALL_SECONDS = 0.001
+_BEST_OF, _BEST_OF_SECONDS = 5, 2.0
 
 Sample = Callable[[Engine], float]
 
@@ -52,7 +54,8 @@ def shorter(
 
 def per_second(engine: Engine, call: Callable[[], int]) -> float:
     """Return how many things a second a function does that returns how many it did."""
-    call()  # once for what only a first call does: imports in workers, copies of functions, new memory
+    if not engine.is_warm:
+        call()  # what only a first call does: imports in workers, copies of functions, new memory
     count, seconds = 0, engine.seconds
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -62,7 +65,6 @@ def per_second(engine: Engine, call: Callable[[], int]) -> float:
 
 def microseconds(engine: Engine, call: Callable[[], object]) -> float:
     """Return how long a call takes, one after the other."""
-    call()
     started = time.perf_counter()
     call()
     repeats = 10 if time.perf_counter() - started < _LONG_CALL_SECONDS else 1  # the clock is read once for all
@@ -73,6 +75,16 @@ def microseconds(engine: Engine, call: Callable[[], object]) -> float:
         return repeats
 
     return 1e6 / per_second(engine, some_calls)
+
+
+def best_seconds(engine: Engine, call: Callable[[], object]) -> float:
+    """Return the shortest of five calls; of fewer where these would take long."""
+    if not engine.is_warm:
+        call()
+    taken: list[float] = []
+    while len(taken) < _BEST_OF and sum(taken) < _BEST_OF_SECONDS:
+        taken.append(timed(call))
+    return min(taken)
 
 
 def milliseconds(engine: Engine, call: Callable[[], object]) -> float:

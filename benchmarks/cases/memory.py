@@ -68,7 +68,7 @@ def actor(engine: Engine) -> float:
     """MB of its own memory that the process of an actor has."""
     if engine.name not in ("miniray", "ray"):
         raise NotImplementedError  # actors that live in workers
-    actors = [engine.actor("plain") for _ in range(engine.count(_ACTORS))]
+    actors = [engine.actor("plain") for _ in range(engine.few(_ACTORS))]
     return sum(map(own_bytes, engine.gather([engine.caller(it, "pid")() for it in actors]))) / len(actors) / 1e6
 
 

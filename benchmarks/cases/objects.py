@@ -5,7 +5,7 @@ import tempfile
 from statistics import median
 from typing import Any
 
-from benchmarks.cases.case import Case, Sample, faster, microseconds, per_second, shorter
+from benchmarks.cases.case import Case, Sample, best_seconds, faster, microseconds, per_second, shorter
 from benchmarks.engines import Engine
 from benchmarks.engines.base import timed
 
@@ -29,8 +29,7 @@ def put_array_of(size_bytes: int) -> Sample:
         size = engine.count(size_bytes)
         data = ones(size)
         engine.put(data)
-        engine.put(data)
-        return size / 1e9 / min(timed(lambda: engine.put(data)) for _ in range(5))
+        return size / 1e9 / best_seconds(engine, lambda: engine.put(data))
 
     return put_array
 
@@ -85,7 +84,7 @@ def get_10000_refs(engine: Engine) -> float:
     if engine.name not in ("miniray", "ray"):
         raise NotImplementedError
     kept = engine.put([engine.put(i) for i in range(engine.count(10_000))])
-    return min(timed(lambda: engine.get(kept)) for _ in range(5)) * 1e3
+    return best_seconds(engine, lambda: engine.get(kept)) * 1e3
 
 
 def puts_and_drops(engine: Engine) -> float:

@@ -111,7 +111,7 @@ def tree(engine: Engine) -> float:
 
 def chain(engine: Engine) -> float:
     """Microseconds a task, each of which takes the result of the one before."""
-    submit, count = engine.submitter(increment), engine.count(1000)
+    submit, count = engine.submitter(increment), engine.few(1000)
 
     def one() -> int:
         pending = submit(0)

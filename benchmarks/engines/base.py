@@ -68,6 +68,7 @@ class Engine:
 
     workers: int
     seconds: float = 0.2  # that a sample repeats its call
+    is_warm: bool = False  # whether this process has taken a sample of the case before
     shrink: int = 1  # counts are divided by it: for tests of the benchmarks
 
     @classmethod
