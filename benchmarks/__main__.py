@@ -87,7 +87,9 @@ def _measure(arguments: argparse.Namespace) -> results.Results:
     measurement = Measurement(engines, settings, arguments.rounds, progress)
     rows = measurement.measure(cases)
     progress("")
-    return results.Results(rows, engines, measurement.versions, arguments.rounds, arguments.workers, results.machine())
+    return results.Results(
+        rows, engines, measurement.versions, arguments.rounds, arguments.workers, results.machine(), arguments.quick
+    )
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ _CRASHES = ("crash_error", "crash_retry", "actor_restart")
 def circumstances(run: Results) -> str:
     """Return where, when and of what the figures were taken, as a sentence."""
     machine = run.machine
-    versions = ", ".join(f"{name} {value}" for name, value in run.versions.items() if name not in ("floor",))
+    versions = ", ".join(f"{name} {value}" for name, value in run.versions.items() if not value.startswith("Python"))
     return (
         f"Medians of {run.rounds} samples taken in turns, in one run on {machine['date']} at {machine['commit']}: "
         f"{run.workers} workers on {machine['processors']} processors ({machine['model']}), {machine['system']}, "
@@ -72,7 +72,7 @@ def _points(run: Results, curve: Curve) -> str:
     engines = [engine for engine in run.engines if any(row.samples.get(engine) for _, row in points)]
     lines = [[f"{curve.unit} at", *(f"{x:,}" for x, _ in points)]]
     lines += [[engine, *(table.cell(row, engine) for _, row in points)] for engine in engines]
-    return table.markdown(lines)
+    return table.markdown(lines, text_columns=1)
 
 
 def _all_curves(run: Results) -> str:
@@ -116,6 +116,8 @@ def main() -> int:
     parser.add_argument("--without-plots", action="store_true", help="text only; matplotlib is not needed")
     arguments = parser.parse_args()
     run = results.load(arguments.file)
+    if run.is_quick:
+        sys.exit(f"{arguments.file} is of a run with --quick: its figures mean nothing")
     files = render(run, arguments.root)
     if not arguments.without_plots:
         from benchmarks import plots  # needs matplotlib, which the rest does not

@@ -28,6 +28,7 @@ class Results:
         rounds: Samples of each.
         workers: Worker processes of each engine.
         machine: What the figures depend on.
+        is_quick: Whether the counts were tiny: not for publication.
     """
 
     rows: list[Row]
@@ -36,6 +37,7 @@ class Results:
     rounds: int
     workers: int
     machine: dict[str, str | int] = field(default_factory=dict)
+    is_quick: bool = False
 
     @property
     def cases(self) -> list[Row]:
@@ -55,6 +57,7 @@ class Results:
             "engines": self.engines,
             "rounds": self.rounds,
             "workers": self.workers,
+            "is_quick": self.is_quick,
             "rows": {row.case.name: _row_content(row) for row in self.rows},
         }
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -67,9 +67,10 @@ def plain(lines: Lines) -> str:
     return "\n".join(text)
 
 
-def markdown(lines: Lines) -> str:
-    """Return it as Markdown."""
-    text = ["| " + " | ".join(lines[0]) + " |", "|---|---" + "|---:" * (len(lines[0]) - 2) + "|"]
+def markdown(lines: Lines, *, text_columns: int = 2) -> str:
+    """Return it as Markdown; the columns after the first few are numbers."""
+    rule = "|---" * text_columns + "|---:" * (len(lines[0]) - text_columns) + "|"
+    text = ["| " + " | ".join(lines[0]) + " |", rule]
     text += ["| " + " | ".join(line) + " |" for line in lines[1:]]
     return "\n".join(text)
 

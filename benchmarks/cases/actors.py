@@ -139,12 +139,14 @@ CASES: list[Case] = [
     shorter("async_round_trip", "one call of an async actor and its result", "us", round_trip("async")),
     faster("async_batch", "batches of 1,000 calls of an async actor", "calls/s", batch("async", 1000)),
     shorter("threaded_round_trip", "one call of an actor with four threads", "us", round_trip("threaded")),
-    faster("threaded_batch", "batches of 1,000 calls of it", "calls/s", batch("threaded", 1000)),
+    faster(
+        "threaded_batch", "batches of 1,000 calls of an actor with four threads", "calls/s", batch("threaded", 1000)
+    ),
     faster("one_to_many", "1,000 calls of four actors by one process", "calls/s", one_to_many),
     faster("many_to_many", "1,000 calls of four actors by each of two processes", "calls/s", many_to_many),
     shorter("actor_creation", "one actor made and called once", "ms", creation),
     faster("actors_created", "40 actors made and called once", "actors/s", created(40)),
-    faster("actors_created_1000", "1,000 of them", "actors/s", created(1000), is_long=True),
+    faster("actors_created_1000", "1,000 actors made and called once", "actors/s", created(1000), is_long=True),
     shorter("actor_restart", "SIGKILL of an actor to the next answer", "ms", restart),
     faster("stream", "items of one stream, read as they come", "items/s", stream_of(2000)),
     shorter("stream_in_step", "an item that is made when the one before was taken", "us", stream_in_step),

@@ -51,5 +51,5 @@ CASES: list[Case] = [
     shorter("start_up", "start of two workers to the first result", "ms", _session(0)),
     shorter("shutdown", "end of the session", "ms", _session(1)),
     shorter("crash_error", "SIGKILL of a worker of 100 MB to the error", "ms", crash(tries_again=False)),
-    shorter("crash_retry", "the same to the retried result, one worker idle", "ms", crash(tries_again=True)),
+    shorter("crash_retry", "SIGKILL of a worker of 100 MB to the retried result", "ms", crash(tries_again=True)),
 ]

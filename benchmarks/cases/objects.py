@@ -145,7 +145,12 @@ CASES: list[Case] = [
     faster("put_1_gb", "put of a 1 GB array, memory reused", "GB/s", put_array_of(_GIGABYTE)),
     faster("put_first", "first put of a session, 800 MB", "GB/s", put_first),
     shorter("put_in_place", "put of 1 GB written in the store", "us", put_store_array(other_put=True)),
-    shorter("put_in_place_cold", "the same, right after writing it", "us", put_store_array(other_put=False)),
+    shorter(
+        "put_in_place_cold",
+        "put of 1 GB written in the store, right after writing it",
+        "us",
+        put_store_array(other_put=False),
+    ),
     faster("clients_put", "puts of 100 MB arrays by two processes", "GB/s", puts_by_clients),
     shorter("get_1_mb", "get of a 1 MB array", "us", get_array_of(1_000_000)),
     shorter("get_1_gb", "get of a 1 GB array", "us", get_array_of(_GIGABYTE)),

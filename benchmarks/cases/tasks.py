@@ -150,7 +150,7 @@ def _number(value: int) -> Callable[[], int]:
 
 CASES: list[Case] = [
     shorter("round_trip", "one task and its result, awake", "us", round_trip),
-    shorter("round_trip_asleep", "the same after 20 ms of sleep", "us", round_trip_asleep),
+    shorter("round_trip_asleep", "one task and its result, after 20 ms of sleep", "us", round_trip_asleep),
     faster("batch_1000", "batches of 1,000 tasks", "tasks/s", batch(identity, 1000)),
     faster("batch_100000", "batches of 100,000 tasks", "tasks/s", batch(identity, 100_000), is_long=True),
     faster("args_0", "1,000 tasks without arguments", "tasks/s", batch_without_arguments),

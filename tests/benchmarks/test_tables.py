@@ -134,6 +134,15 @@ def drawn(tmp_path_factory):
     return plots.draw_all(run, tmp_path_factory.mktemp("plots"))
 
 
+def test_figures_of_a_quick_run_are_not_written(tmp_path, monkeypatch):
+    run = run_of(row(miniray=[2]))
+    run.is_quick = True
+    run.save(tmp_path / "run.json")
+    monkeypatch.setattr("sys.argv", ["render", str(tmp_path / "run.json"), "--root", str(tmp_path)])
+    with pytest.raises(SystemExit, match="mean nothing"):
+        render.main()
+
+
 def test_curves_and_overview_are_drawn(drawn):
     names = sorted(file.name for file in drawn)
     assert names == ["overview.png", "overview.svg", "task_length.png", "task_length.svg"]
