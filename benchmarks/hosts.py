@@ -72,8 +72,9 @@ class Host:
         try:
             self._process.stdin.write(case.encode() + b"\n")
         except BrokenPipeError:
-            return self._ended()
-        answer = self._answer(self._settings.limit_seconds)
+            answer = self._ended()
+        else:
+            answer = self._answer(self._settings.limit_seconds)
         self.is_broken = bool(answer.get("is_broken"))
         return answer
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import catalog, runner
 from benchmarks.cases.case import shorter
 from benchmarks.hosts import Settings
@@ -87,12 +89,15 @@ def test_failed_case_is_a_gap_and_the_next_is_measured():
     assert len(works.samples["multiprocessing.Pool"]) == 2
 
 
-def test_engine_whose_process_ends_is_started_again(monkeypatch):
+@pytest.mark.parametrize("is_dead_before", [False, True])
+def test_engine_whose_process_ends_is_started_again(monkeypatch, is_dead_before):
     real = runner.Host.sample
 
     def kill_then_sample(host, case):
         if case == "batch_1000":
             os.kill(host.pid, 9)
+            if is_dead_before:
+                os.waitid(os.P_PID, host.pid, os.WEXITED | os.WNOWAIT)
         return real(host, case)
 
     monkeypatch.setattr(runner.Host, "sample", kill_then_sample)
