@@ -16,7 +16,7 @@ from benchmarks.engines import Engine
 from benchmarks.payloads import identity, own_pid, wait_for_file
 from benchmarks.processes import own_bytes, tree_bytes
 
-_TASKS, _OBJECTS, _ACTORS = 40_000, 40_000, 20
+_TASKS, _OBJECTS, _ACTORS = 20_000, 20_000, 20
 
 
 def _bytes_each(make: Callable[[int], Any], count: int) -> float:
