@@ -1,40 +1,58 @@
 """Command line of the benchmarks: ``python -m benchmarks --help``."""
 
 import argparse
-import fnmatch
-import json
 import sys
 from pathlib import Path
 
-from benchmarks import report
-from benchmarks.cases import CASES
+import benchmarks
+from benchmarks import catalog, results, table
+from benchmarks.cases import SUBJECTS
+from benchmarks.cases.case import Case
+from benchmarks.curves import CURVES
 from benchmarks.engines import ENGINES
-from benchmarks.runner import measure
+from benchmarks.hosts import Settings
+from benchmarks.promises import lines as promise_lines
+from benchmarks.promises import promises
+from benchmarks.runner import Measurement
 
 _ROOT = Path(__file__).resolve().parents[1]
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
-    parser.add_argument("--only", action="append", metavar="PATTERN", help="cases to run, with * and ?; repeatable")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__)
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="cases or curves, with * and ?; repeatable")
     parser.add_argument("--engines", metavar="NAMES", help=f"comma-separated; all: {','.join(ENGINES)}")
     parser.add_argument("--rounds", type=int, default=7, help="samples of each case and engine (default 7)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of each engine (default 2)")
     parser.add_argument("--long", action="store_true", help="the long cases too")
+    parser.add_argument("--curves", action="store_true", help="the curves too")
     parser.add_argument("--ray-python", metavar="PATH", help="interpreter with Ray (default: .venv-ray, if there)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples")
+    parser.add_argument("--limit", type=float, default=60, metavar="SECONDS", help="of one sample (default 60)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples: what benchmarks.render takes")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
     parser.add_argument("--check", action="store_true", help="fail when a promise is missed")
-    parser.add_argument("--list", action="store_true", help="name the cases and end")
+    parser.add_argument("--quick", action="store_true", help="tiny counts: shows that all runs, figures mean nothing")
+    parser.add_argument(
+        "--verbose", action="store_true", help="a line per sample, and what engines write to standard error"
+    )
+    parser.add_argument("--list", action="store_true", help="name the cases and curves, and end")
     return parser.parse_args()
 
 
-def _chosen_cases(patterns: list[str] | None, with_long: bool) -> list[str]:
-    if not patterns:
-        return [name for name, case in CASES.items() if with_long or not case.is_long]
-    chosen = [name for name in CASES if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+def _listing() -> str:
+    lines = []
+    for subject, cases in SUBJECTS.items():
+        lines.append(f"{subject}:")
+        lines += [f"  {it.name:20} {it.title} ({it.unit}){', with --long' if it.is_long else ''}" for it in cases]
+    lines.append("Curves, with --curves:")
+    lines += [f"  {curve.name:20} {curve.title} ({curve.unit}) against {curve.x_label}" for curve in CURVES.values()]
+    return "\n".join(lines)
+
+
+def _chosen_cases(arguments: argparse.Namespace) -> list[Case]:
+    chosen = catalog.choose(arguments.only, with_long=arguments.long, with_curves=arguments.curves)
     if not chosen:
-        sys.exit(f"no case matches {' '.join(patterns)}; there are: {' '.join(CASES)}")
+        sys.exit(f"no case matches {' '.join(arguments.only)}; there are: {' '.join(catalog.names())}")
     return chosen
 
 
@@ -46,44 +64,55 @@ def _chosen_engines(names: str | None) -> list[str]:
     return chosen
 
 
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{line}")
+
+
+def _progress_lines(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _measure(arguments: argparse.Namespace) -> results.Results:
+    cases, engines = _chosen_cases(arguments), _chosen_engines(arguments.engines)
+    ray_python = Path(arguments.ray_python or _ROOT / ".venv-ray" / "bin" / "python")
+    settings = Settings(
+        workers=arguments.workers,
+        pythons={"ray": str(ray_python)} if ray_python.exists() else {},
+        limit_seconds=arguments.limit,
+        is_quick=arguments.quick,
+        is_verbose=arguments.verbose,
+    )
+    progress = _progress_lines if arguments.verbose else _progress
+    measurement = Measurement(engines, settings, arguments.rounds, progress)
+    rows = measurement.measure(cases)
+    progress("")
+    return results.Results(
+        rows, engines, measurement.versions, arguments.rounds, arguments.workers, results.machine(), arguments.quick
+    )
+
+
 def main() -> int:
     """Measure and print."""
     arguments = _arguments()
     if arguments.list:
-        for case in CASES.values():
-            print(f"{case.name:14} {case.title} ({case.unit}){', with --long' if case.is_long else ''}")
+        print(_listing())
         return 0
-    cases, engines = _chosen_cases(arguments.only, arguments.long), _chosen_engines(arguments.engines)
-    ray_python = Path(arguments.ray_python or _ROOT / ".venv-ray" / "bin" / "python")
-    pythons = {"ray": str(ray_python)} if ray_python.exists() else {}
-    shows_progress = sys.stderr.isatty()
-
-    def progress(line: str) -> None:
-        if shows_progress:
-            sys.stderr.write(f"\r\x1b[K{line}")
-
-    rows = measure(
-        cases, engines, rounds=arguments.rounds, workers=arguments.workers, pythons=pythons, progress=progress
-    )
-    progress("")
-    lines = report.table(rows, engines)
-    facts = report.machine()
-    print(report.plain(lines))
-    circumstances = ", ".join(f"{name} {value}" for name, value in facts.items())
-    print(f"\nmedians of {arguments.rounds} samples, in turns; {arguments.workers} workers; {circumstances}")
-    for gap in report.gaps(rows):
+    measured = _measure(arguments)
+    print(table.plain(table.table(measured.rows, measured.engines)))
+    circumstances = ", ".join(f"{name} {value}" for name, value in {**measured.machine, **measured.versions}.items())
+    print(f"\nmedians of {measured.rounds} samples, in turns; {measured.workers} workers; {circumstances}")
+    for gap in table.gaps(measured.rows):
         print(gap)
-    kept = report.promises(rows)
+    kept = promises(measured)
     if kept:
         print("\npromises")
-        for promise in kept:
-            print(promise)
+        print("\n".join(promise_lines(kept)))
     if arguments.json:
-        samples = {row.case.name: {"unit": row.case.unit, "samples": row.samples, "gaps": row.gaps} for row in rows}
-        content = {"machine": facts, "workers": arguments.workers, "rows": samples}
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        measured.save(arguments.json)
     if arguments.markdown:
-        arguments.markdown.write_text(report.markdown(lines) + "\n", encoding="utf-8")
+        lines = table.table(measured.cases, measured.engines)
+        arguments.markdown.write_text(table.markdown(lines) + "\n", encoding="utf-8")
     return int(arguments.check and not all(promise.is_kept for promise in kept))
 
 

@@ -1,110 +1,118 @@
 """Measures: a process per engine, one engine at a time, in turns, so that noise of the machine meets all alike."""
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
+from typing import Any
 
-from benchmarks.cases import CASES, Case
+from benchmarks.cases.case import Case
+from benchmarks.hosts import Host, Settings
 
-_ROOT = Path(__file__).resolve().parents[1]
+_LONG_SAMPLES_SECONDS = 8.0  # an engine whose samples of a case took so long is not asked again
 
 
 @dataclass
 class Row:
-    """Samples of one case, by engine; engines that have none, with the reason."""
+    """Samples of one case, by engine; engines that have none, with the reason; how long all of it took."""
 
     case: Case
     samples: dict[str, list[float]] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def median(self, engine: str) -> float | None:
         """Return the median of an engine's samples."""
         samples = self.samples.get(engine)
         return median(samples) if samples else None
 
+    def quartiles(self, engine: str) -> tuple[float, float] | None:
+        """Return between which values the middle half of the samples is."""
+        samples = self.samples.get(engine)
+        if not samples:
+            return None
+        if len(samples) == 1:
+            return samples[0], samples[0]
+        low, _, high = quantiles(samples, n=4, method="inclusive")
+        return low, high
+
     def times_better(self, engine: str, other: str) -> float | None:
         """Return how many times better one engine is than another."""
         ours, theirs = self.median(engine), self.median(other)
-        if not ours or not theirs:
+        if ours is None or theirs is None or min(ours, theirs) <= 0:  # a difference that is lost in noise
             return None
         return ours / theirs if self.case.higher_is_better else theirs / ours
 
 
-class Host:
-    """The process of one engine."""
+class Measurement:
+    """One run: its hosts, and the rows that it fills."""
 
-    def __init__(self, engine: str, workers: int, python: str) -> None:
-        """Start it; it answers when its workers do."""
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-        self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.host", engine, str(workers)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT, env=environment,
-        )  # fmt: skip
-        self.gap: str | None = self._answer().get("gap")
+    def __init__(
+        self, engines: Sequence[str], settings: Settings, rounds: int, progress: Callable[[str], None]
+    ) -> None:
+        """Nothing is started before ``measure``.
 
-    def sample(self, case: str) -> dict[str, float | str]:
-        """Take one sample."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(case + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        Args:
+            engines: Names of engines.
+            settings: Of the hosts.
+            rounds: Samples of each case and engine.
+            progress: Called with a line before each step.
+        """
+        self.versions: dict[str, str] = {}
+        self._engines = engines
+        self._settings = settings
+        self._rounds = rounds
+        self._progress = progress
+        self._hosts: dict[str, Host] = {}
 
-    def _answer(self) -> dict:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            return {"gap": f"its process ended with status {self._process.wait()}"}
-        return json.loads(line)
+    def measure(self, cases: Sequence[Case]) -> list[Row]:
+        """Take the samples of each case and engine, in turns."""
+        rows = [Row(case) for case in cases]
+        try:
+            for engine in self._engines:
+                self._start(engine)
+            for row in rows:
+                self._fill(row)
+        finally:
+            for host in self._hosts.values():
+                host.stop()
+        return rows
 
-    def stop(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+    def _start(self, engine: str) -> None:
+        self._progress(f"starting {engine}")
+        host = self._hosts[engine] = Host(engine, self._settings)
+        if host.version is not None:
+            self.versions[engine] = host.version
 
+    def _fill(self, row: Row) -> None:
+        row.gaps |= {engine: row.case.skips[engine] for engine in self._engines if engine in row.case.skips}
+        row.seconds = dict.fromkeys(self._engines, 0.0)
+        for number in range(self._rounds):
+            for engine in self._engines:
+                if engine in row.gaps or (number and row.seconds[engine] > _LONG_SAMPLES_SECONDS):
+                    continue
+                self._progress(f"{row.case.name}: round {number + 1} of {self._rounds}, {engine}")
+                started = time.monotonic()
+                answer = self._sample(row.case, engine)
+                row.seconds[engine] += time.monotonic() - started
+                if "gap" in answer:
+                    row.gaps[engine] = str(answer["gap"])
+                    row.samples.pop(engine, None)  # a figure of a case that fails now and then would say too much
+                else:
+                    row.samples.setdefault(engine, []).append(float(answer["sample"]))
 
-def measure(
-    cases: Iterable[str],
-    engines: Iterable[str],
-    *,
-    rounds: int,
-    workers: int,
-    pythons: Mapping[str, str],
-    progress: Callable[[str], None],
-) -> list[Row]:
-    """Take ``rounds`` samples of each case and engine, in turns.
-
-    Args:
-        cases: Names of cases.
-        engines: Names of engines.
-        rounds: Samples of each.
-        workers: Worker processes of each engine.
-        pythons: Interpreters of engines that need another than this one.
-        progress: Called with a line before each step.
-    """
-    hosts: dict[str, Host] = {}
-    rows = [Row(CASES[case]) for case in cases]
-    try:
-        for engine in engines:
-            progress(f"starting {engine}")
-            hosts[engine] = Host(engine, workers, pythons.get(engine, sys.executable))
-        for row in rows:
-            for number in range(rounds):
-                for engine, host in hosts.items():
-                    if engine in row.gaps:
-                        continue
-                    progress(f"{row.case.name}: round {number + 1} of {rounds}, {engine}")
-                    answer = {"gap": host.gap} if host.gap else host.sample(row.case.name)
-                    if "gap" in answer:
-                        row.gaps[engine] = str(answer["gap"])
-                    else:
-                        row.samples.setdefault(engine, []).append(float(answer["sample"]))
-    finally:
-        for host in hosts.values():
-            host.stop()
-    return rows
+    def _sample(self, case: Case, engine: str) -> dict[str, Any]:
+        host = self._hosts[engine]
+        if host.gap:
+            return {"gap": host.gap}
+        if not case.in_own_session:
+            answer = host.sample(case.name)
+            if host.is_broken:
+                host.stop()
+                self._start(engine)
+            return answer
+        own = Host(engine, self._settings, case.workers)
+        try:
+            return {"gap": own.gap} if own.gap else own.sample(case.name)
+        finally:
+            own.stop()
