@@ -71,10 +71,13 @@ def wait(
         raise TypeError(f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(given)}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
-    for ref in ray_waitables:
-        if not isinstance(ref, ObjectRef | ObjectRefGenerator):
+    kinds = set(
+        map(type, ray_waitables)
+    )  # nothing here may take long for each item: programs wait for one after the other
+    for kind in kinds:
+        if not issubclass(kind, ObjectRef | ObjectRefGenerator):
             raise TypeError(
-                f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {type(ref)}"
+                f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {kind}"
             )
     core._require_session()
     refs = list(ray_waitables)
@@ -86,9 +89,21 @@ def wait(
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
+    if kinds == {ObjectRef}:
+        return _divided(refs, core._wait(refs, num_returns, timeout))
     waited = [ref if isinstance(ref, ObjectRef) else ref._peek() for ref in refs]
-    ready = set(core._wait(waited, num_returns, timeout))
+    ready = core._wait(waited, num_returns, timeout)
     for ref, looked_at in zip(refs, waited, strict=True):
         if ref is not looked_at:
             ref._unpeek(looked_at)
-    return [refs[i] for i in sorted(ready)], [ref for i, ref in enumerate(refs) if i not in ready]
+    return _divided(refs, ready)
+
+
+def _divided(refs: list[Any], ready: list[int]) -> tuple[list[Any], list[Any]]:
+    """Return the refs at the positions that are ready, and the others, both in the order that was given."""
+    positions = sorted(ready)
+    others, begin = [], 0
+    for position in positions:
+        others += refs[begin:position]
+        begin = position + 1
+    return [refs[i] for i in positions], others + refs[begin:]
