@@ -49,13 +49,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run what fails on real Ray once more: on a busy machine it answers, or frees a CPU, later than a body expects."""
+    """Run what fails on real Ray again, twice: on a busy machine it answers, or frees a CPU, later than a body expects."""
     if item.config.getoption("--backend") != "ray":
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    if any(report.failed for report in reports):
-        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    for _ in range(2):
+        if any(report.failed for report in reports):
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

@@ -140,6 +140,8 @@ def test_resources_show_the_group(ray, make):
     key = group.id.hex()
     while ray.available_resources().get("CPU") != 1.0:
         pass
+    while not any(key in name for name in ray.cluster_resources()):  # Ray tells it a moment later
+        pass
     total = ray.cluster_resources()
     assert (total["CPU"], total["GPU"]) == (4.0, 2.0)
     assert {name: amount for name, amount in total.items() if key in name} == {
