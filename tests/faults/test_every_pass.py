@@ -80,7 +80,7 @@ if fault_runs.SITE:
 
     @pytest.mark.parametrize("part", range(PARTS))
     @pytest.mark.parametrize(
-        ("most", "step"), [pytest.param(1, 13, id="some"), pytest.param(2, 29, id="more", marks=pytest.mark.slow)]
+        ("most", "step"), [pytest.param(1, 19, id="some"), pytest.param(2, 29, id="more", marks=pytest.mark.slow)]
     )
     def test_program_ends_right_whatever_happens(passed, most, step, part):
         runs = chosen(passed, most, step)[part::PARTS]

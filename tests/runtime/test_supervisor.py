@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,12 @@ def workers(ray):
     # One that has a row but is no worker yet ends with the supervisor that it was forked from.
     wait_until(lambda: core._statistics()["idle_workers"] == 2, "two workers")
     return pids_of(KIND_WORKER)
+
+
+def test_lists_of_processes_name_the_session_of_supervisor_and_workers(ray, workers):
+    name = f"miniray_{ray.get_runtime_context().get_session_name()}".encode()
+    for pid in (supervisor_pid(), *pids_of(KIND_WORKER)):
+        assert name in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
 def test_workers_are_adopted(ray, workers):

@@ -147,6 +147,7 @@ class Monitor:
                     "-c",
                     _COMMAND,
                     pickle.dumps({**self._config, **inherited, "tunables": tunables, "waits": waits}).hex(),
+                    f"miniray_{self._config['name']}",  # for who reads a list of processes: of the workers as well
                 ],
                 env=environment,
                 stdin=subprocess.DEVNULL,
