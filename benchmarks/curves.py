@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.cases.case import Case, microseconds, per_second
 from benchmarks.cases.objects import SMALL
-from benchmarks.cases.tasks import efficiency
+from benchmarks.cases.tasks import efficiency, in_batches
 from benchmarks.engines import Engine
 from benchmarks.payloads import identity, size_of, zeros
 
@@ -72,13 +72,7 @@ def _limits(ray: int, pools: int, dask: int, floor: int = 0) -> dict[str, int]:
 
 def queued(engine: Engine, x: int) -> float:
     """Microseconds a task when so many are submitted before the first result is got."""
-    submit, count = engine.submitter(identity), engine.count(x) if x > 1 else 1
-
-    def one() -> int:
-        engine.batch(submit, count)
-        return count
-
-    return 1e6 / per_second(engine, one)
+    return 1e6 / in_batches(engine, identity, engine.count(x) if x > 1 else 1)
 
 
 def objects(engine: Engine, x: int) -> float:
@@ -105,13 +99,7 @@ def refs(engine: Engine, x: int) -> float:
 
 def workers(engine: Engine, x: int) -> float:
     """Tasks a second, in batches of 1,000, of a session with so many workers."""
-    submit, count = engine.submitter(identity), engine.count(1000)
-
-    def one() -> int:
-        engine.batch(submit, count)
-        return count
-
-    return per_second(engine, one)
+    return in_batches(engine, identity, engine.count(1000))
 
 
 def idle_workers(engine: Engine, x: int) -> float:

@@ -54,7 +54,7 @@ def _against_ray(run: Results) -> str:
 
 
 def _all_rows(run: Results) -> str:
-    parts = [circumstances(run)]
+    parts = [circumstances(run), f"![miniray beside its peers]({_PLOTS}/overview.svg)"]
     for subject, cases in SUBJECTS.items():
         parts += [f"### {subject}", selection(run, [case.name for case in cases])]
     gaps = table.gaps(run.cases)

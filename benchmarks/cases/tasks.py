@@ -30,18 +30,19 @@ def round_trip_asleep(engine: Engine) -> float:
     return median(sleep_first() for _ in range(engine.count(20))) * 1e6
 
 
+def in_batches(engine: Engine, function: Callable[..., Any], count: int, *arguments: Any) -> float:
+    """Tasks a second, submitted one by one, the results of so many got at the end."""
+    submit = engine.submitter(function)
+
+    def one() -> int:
+        engine.batch(submit, count, *arguments)
+        return count
+
+    return per_second(engine, one)
+
+
 def batch(function: Callable[..., Any], size: int, *arguments: Any) -> Sample:
-    def measure(engine: Engine) -> float:
-        """Tasks a second, submitted one by one, results got at the end."""
-        submit, count = engine.submitter(function), engine.count(size)
-
-        def one() -> int:
-            engine.batch(submit, count, *arguments)
-            return count
-
-        return per_second(engine, one)
-
-    return measure
+    return lambda engine: in_batches(engine, function, engine.count(size), *arguments)
 
 
 def batch_without_arguments(engine: Engine) -> float:
@@ -56,13 +57,7 @@ def batch_without_arguments(engine: Engine) -> float:
 
 def batch_with_ref(engine: Engine) -> float:
     """Tasks a second whose argument is a ref of one small object."""
-    submit, count, kept = engine.submitter(identity), engine.count(1000), engine.put(1)
-
-    def one() -> int:
-        engine.batch(submit, count, kept)
-        return count
-
-    return per_second(engine, one)
+    return in_batches(engine, identity, engine.count(1000), engine.put(1))
 
 
 def with_payload(function: Callable[..., Any], payload: Callable[[], Any]) -> Sample:

@@ -10,7 +10,7 @@ from benchmarks.crashes import hold_and_compute, seconds_after_kill
 from benchmarks.engines.base import Engine, Seconds
 from benchmarks.payloads import AsyncActor, PlainActor
 
-_CLUSTER = "processes=True, threads_per_worker=1, dashboard_address=None, silence_logs=50"
+_CLUSTER = {"processes": True, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
 
 
 class Dask(Engine):
@@ -18,7 +18,7 @@ class Dask(Engine):
     module = "distributed"
     imports = "import distributed"
     starts = (
-        f"cluster = distributed.LocalCluster(n_workers=2, {_CLUSTER})\n"
+        f"cluster = distributed.LocalCluster(n_workers=2, **{_CLUSTER!r})\n"
         "client = distributed.Client(cluster)\nvalue = client.submit(abs_of, 1, pure=False).result()"
     )
     ends = "client.close()\ncluster.close()"
@@ -29,9 +29,7 @@ class Dask(Engine):
     def start(self, workers: int) -> None:
         self.distributed = importlib.import_module("distributed")
         self.workers = workers
-        self.cluster = self.distributed.LocalCluster(
-            n_workers=workers, processes=True, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        )
+        self.cluster = self.distributed.LocalCluster(n_workers=workers, **_CLUSTER)
         self.client = self.distributed.Client(self.cluster)
         self.client.wait_for_workers(workers)
         self.warm_up()

@@ -109,13 +109,17 @@ RunState run_state(ProcessNumber process) noexcept {
 
 namespace {
 
+bool has_ended(Descriptor process) noexcept {
+  pollfd query{process, POLLIN, 0};
+  return MINIRAY_SYSTEM_CALL("system.poll", poll(&query, 1, 0)) == 1 && (query.revents & POLLIN) != 0;
+}
+
 int send_signal(ProcessNumber process, std::uint64_t start_time, int number) noexcept {
   const Descriptor file = open_process(process);
   if (file < 0) return file == -ESRCH ? 0 : file;
   const std::uint64_t found = process_start_time(process);
   const int error = found == 0 ? -errno : 0;
-  pollfd query{file, POLLIN, 0};
-  if (error != 0 && poll(&query, 1, 0) == 1) {  // it has ended
+  if (error != 0 && has_ended(file)) {
     close(file);
     return 0;
   }
@@ -182,8 +186,7 @@ bool process_is_dead(ProcessNumber process, std::uint64_t start_time) noexcept {
   const Descriptor file = open_process(process);
   if (file == -ESRCH) return true;
   if (file >= 0) {
-    pollfd query{file, POLLIN, 0};
-    const bool ended = MINIRAY_SYSTEM_CALL("system.poll", poll(&query, 1, 0)) == 1 && (query.revents & POLLIN) != 0;
+    const bool ended = has_ended(file);
     close(file);
     if (ended) return true;
   } else if (kill(process, 0) != 0 && errno == ESRCH) {

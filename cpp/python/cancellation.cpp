@@ -35,10 +35,8 @@ void find_children(std::uint64_t parent, std::vector<Target>& found) {
   }
 }
 
-enum class Outcome { kDone, kRefused };  // refused: force of a call of an actor
-
-// `error` is -errno when who runs the task could not be told.
-Outcome cancel_task(Target target, bool force, std::vector<Target>* children, int& error) {
+// False: force of a call of an actor. `error` becomes -errno when who runs the task could not be told.
+bool cancel_task(Target target, bool force, std::vector<Target>* children, int& error) {
   Domain& domain = session->domain;
   const auto& tasks = domain.scheduler.tasks;
   bool runs = false;
@@ -46,13 +44,13 @@ Outcome cancel_task(Target target, bool force, std::vector<Target>* children, in
     const Transaction transaction(domain.lock);
     if (!tasks.is_valid_index(target.task) || tasks[target.task].is_free() ||
         tasks[target.task].sequence.get() != target.sequence)
-      return Outcome::kDone;
+      return true;
     runs = tasks[target.task].state.get() == static_cast<std::uint32_t>(scheduler::TaskState::kLeased);
   }
   if (runs && children != nullptr) find_children(target.sequence, *children);
   scheduler::Wakes wakes;
   Transaction transaction(domain.lock);
-  if (tasks[target.task].is_free() || tasks[target.task].sequence.get() != target.sequence) return Outcome::kDone;
+  if (tasks[target.task].is_free() || tasks[target.task].sequence.get() != target.sequence) return true;
   const auto [step, worker] = domain.scheduler.cancel(transaction, target.task, force, wakes);
   using Step = scheduler::Scheduler::CancelStep;
   int sent = 0;
@@ -61,7 +59,7 @@ Outcome cancel_task(Target target, bool force, std::vector<Target>* children, in
   domain.perform(wakes);
   if (step == Step::kInterrupt) sent = domain.processes.interrupt(worker);
   if (sent != 0) error = sent;
-  return step == Step::kRefused ? Outcome::kRefused : Outcome::kDone;
+  return step != Step::kRefused;
 }
 
 // _cancel(ref, force, recursive)
@@ -85,7 +83,7 @@ PyObject* cancel(PyObject*, PyObject* args) {
     targets.push_back({task, domain.scheduler.tasks[task].sequence.get()});
   }
   int error = 0;
-  if (cancel_task(targets.front(), force != 0, recursive != 0 ? &targets : nullptr, error) == Outcome::kRefused)
+  if (!cancel_task(targets.front(), force != 0, recursive != 0 ? &targets : nullptr, error))
     return PyErr_Format(PyExc_ValueError, "force=True is not supported for actor tasks.");
   for (std::size_t i = 1; i < targets.size(); ++i) (void)cancel_task(targets[i], false, &targets, error);
   if (error != 0) {

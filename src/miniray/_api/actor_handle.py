@@ -315,6 +315,7 @@ def _rebuild_weak(hex_id: str, packed_info: bytes) -> ActorHandle:
     return ActorHandle(core.ObjectRef(core.ObjectID.from_hex(hex_id)), packed_info)
 
 
+@functools.cache
 def any_signature() -> inspect.Signature:
     """Return that of ``(*args, **kwargs)``."""
     import inspect  # here and below: it takes long to import, and a program without actors does well without it

@@ -5,6 +5,7 @@
 //             what SIGKILL would leave there. Each distinct state is written into a second domain, repaired by the real recovery, whose
 //             proof of death is real too, because the child has been ended and reaped; then it is judged (judge.hpp).
 // Sections    sections.hpp: every place in the sources where a section begins must have been stepped through, or be excused by name.
+// Budgets     budget.hpp: the instructions of the operations that every task is made of.
 // Modes       Every state of every scenario but the longest; kills of repairs are a sample. MINIRAY_STEP_ALL=1: every state and every
 //             state of every repair, but a sample of the repairs of the longest scenarios (hours). MINIRAY_STEP_ONLY=text: scenarios whose names hold it. --must-fail: for builds of a sabotaged core; the exit
 //             status is 0 when failures were found.
