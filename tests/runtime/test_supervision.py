@@ -16,7 +16,7 @@ import pytest
 
 import miniray
 from helpers.programs import KIND_SUPERVISOR, KIND_WORKER, pids_of, supervisor_pid
-from helpers.states import is_gone, wait_until
+from helpers.states import LOST_SECONDS, is_gone, wait_until
 from miniray import _miniray_core as core
 from miniray._runtime import runtime
 from miniray.exceptions import GetTimeoutError, WorkerCrashedError
