@@ -10,8 +10,8 @@ std::size_t begin_calls(Index* calls, std::size_t room, bool& is_over);
 // Gives back what this process let go: nobody may come by for long, and it may keep an actor.
 void flush_before_sleep();
 
-// Sequence of the call that this thread or coroutine runs, of an actor that runs several; 0 without one.
-[[nodiscard]] std::uint64_t sequence_in_context();
+// An event loop that sleeps next spins first: its caller may call again at once.
+void note_call_ended();
 
 bool add_actor_call_functions(PyObject* module);
 

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "python/begun_call.hpp"
 #include "python/guard.hpp"
 #include "python/task_run.hpp"
 
@@ -55,16 +56,13 @@ PyObject* demands_of(Index index) {
   return told.release();
 }
 
-// _running_task(call or None): (sequence, name, {resource: units}, whether it is cancelled, what runs) of that call, or of the task of this process;
-// None when there is none. It keeps its row until it ends, and what is read here does not change.
-PyObject* running_task(PyObject*, PyObject* call) {
+// _running_task(): (sequence, name, {resource: units}, whether it is cancelled, what runs) of the task or call that runs here; None when
+// there is none. It keeps its row until it ends, and what is read here does not change.
+PyObject* running_task(PyObject*, PyObject*) {
   if (session == nullptr) Py_RETURN_NONE;
   const SessionUse use;
-  Index task = session->current_task;
-  if (call != Py_None) {
-    task = static_cast<Index>(PyLong_AsUnsignedLong(call));
-    if (PyErr_Occurred() != nullptr) return nullptr;
-  }
+  const Index call = runs_several ? running_call().task : shm::kNone;
+  const Index task = call != shm::kNone ? call : session->current_task;
   if (task == shm::kNone) Py_RETURN_NONE;
   const scheduler::TaskEntry& entry = session->domain.scheduler.tasks[task];
   const Index actor = entry.actor.get();
@@ -80,7 +78,7 @@ PyObject* session_name(PyObject*, PyObject*) { return PyUnicode_FromString(sessi
 PyMethodDef methods[] = {
     {"_session_name", guarded<session_name>, METH_NOARGS, nullptr},
     {"_resources", guarded<resources>, METH_NOARGS, nullptr},
-    {"_running_task", guarded<running_task>, METH_O, nullptr},
+    {"_running_task", guarded<running_task>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "python/actor_calls.hpp"
 #include "python/after_task.hpp"
+#include "python/begun_call.hpp"
 #include "python/caller.hpp"
 #include "python/objects.hpp"
 #include "python/outcome.hpp"
@@ -140,7 +140,7 @@ bool wants_retry(const scheduler::TaskEntry& entry, const Function* function) {
 
 std::uint64_t parent_sequence() {
   if (session->current_task != shm::kNone) return session->domain.scheduler.tasks[session->current_task].sequence.get();
-  return runs_several ? sequence_in_context() : 0;
+  return runs_several ? running_call().sequence : 0;
 }
 
 Function* begin_function(const scheduler::TaskEntry& task) {

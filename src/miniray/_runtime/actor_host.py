@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from miniray import _miniray_core as core
 from miniray._record import Record
 from miniray._runtime.concurrency import DEFAULT_GROUP, Concurrency, Host, Runnable
-from miniray._runtime.generators import collect
+from miniray._runtime.generators import collect, stream_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,12 +94,13 @@ class Method(Record):
         function = _BUILT_IN.get(self.name) or getattr(_Host.instance, self.name)
         import inspect  # which calls of __main__ have imported anyway
 
-        yields = self.num_returns == "streaming" and inspect.isasyncgenfunction(function)
         if self.num_returns == "dynamic":
             function = collect(function, self.name)
         if _Host.several is None:
             return function
-        return Runnable(function, self.group, inspect.iscoroutinefunction(function), yields)
+        if self.num_returns == "streaming" and inspect.isasyncgenfunction(function):
+            function = stream_of(function)
+        return Runnable(function, self.group, inspect.iscoroutinefunction(function))
 
 
 def _make_host(concurrency: Concurrency) -> Host | None:
@@ -149,11 +150,12 @@ def exit_actor() -> None:
     """
     if core._own_actor() is None:
         raise TypeError("exit_actor API is called on a non-actor worker, which is not allowed.")
+    call = core._running_call()
     if _Host.several is None:
         _Host.exit_wanted = True
         core._call_after_task()
-    else:
-        _Host.several.want_exit()
+    elif call is not None:
+        call.exits = True
     raise SystemExit(0)
 
 

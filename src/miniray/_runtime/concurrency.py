@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DEFAULT_GROUP = ""
+MOST_BEGUN = 1024
+"""So many calls an actor with concurrency groups takes at a time: they wait in their groups."""
 _NO_GROUPS: Mapping[str, int] = {}
-current_call: contextvars.ContextVar[int] = contextvars.ContextVar("current_call")
-"""The call that this thread or coroutine runs, of an actor that runs several."""
 
 
 class Concurrency(Record):
@@ -45,43 +43,17 @@ class Concurrency(Record):
 
 
 class Runnable(Record):
-    """What a call runs.
+    """What a call runs; the core reads it.
 
     Attributes:
         function: A method, bound.
         group: Where.
-        is_async: Whether it gives a coroutine.
-        yields: Whether it gives an asynchronous generator whose values are a stream.
+        is_async: Whether it gives what is to be awaited.
     """
 
     function: Callable[..., Any]
     group: str
     is_async: bool
-    yields: bool = False
-
-
-class Call:
-    """A call that has begun.
-
-    Args:
-        number: Of its row.
-        runnable: What runs.
-        args: By position.
-        kwargs: By name.
-    """
-
-    __slots__ = ("args", "kwargs", "number", "runnable")
-
-    def __init__(self, number: int, runnable: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keep them; see the class."""
-        self.number = number
-        self.runnable = runnable
-        self.args = args
-        self.kwargs = kwargs
-
-    def forget_arguments(self) -> None:
-        """Let go of the arguments: the call has run."""
-        self.args, self.kwargs = (), {}
 
 
 class Host(ABC):
@@ -94,11 +66,8 @@ class Host(ABC):
     def __init__(self, concurrency: Concurrency) -> None:
         """Make it; see the class."""
         self.concurrency = concurrency
-        self.lock = threading.Lock()
-        self.running = 0
         self.ends = False
         self.fatal: BaseException | None = None
-        self._exiting: set[int] = set()
 
     @abstractmethod
     def construct(self, make: Callable[[], object]) -> object:
@@ -110,28 +79,9 @@ class Host(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Have the main thread look at ``ends``, ``running`` and ``fatal``."""
+        """Have the main thread look at ``ends``, ``fatal`` and whether calls run."""
 
-    def room(self) -> int:
-        """Return how many more calls may begin; those of groups wait in their groups."""
-        if self.ends:
-            return 0
-        return 1024 if self.concurrency.groups else self.concurrency.limit - self.running
-
-    def load(self, number: int) -> Call | None:
-        """Return a call to be run; None when it has ended with an error instead."""
-        loaded = core._load_call(number)
-        if loaded is None:
-            return None
-        with self.lock:
-            self.running += 1
-        return Call(number, *loaded)
-
-    def want_exit(self) -> None:
-        """Note that the running call wants the actor to end."""
-        self._exiting.add(current_call.get(-1))
-
-    def end(self, call: Call, value: object, error: BaseException | None) -> None:
+    def answer(self, call: core.BegunCall, value: object, error: BaseException | None) -> None:
         """Answer a call; act on what it raised.
 
         Args:
@@ -139,26 +89,20 @@ class Host(ABC):
             value: What it returned.
             error: What it raised.
         """
-        if isinstance(error, SystemExit) or call.number in self._exiting:
-            self.ends = True
+        if call.exits or isinstance(error, SystemExit):
+            self._end()
         elif error is not None and not isinstance(error, Exception):
-            self.fatal, self.ends = error, True
+            self._end(error)
         else:
             try:
-                core._end_call(call.number, value, error)
+                call.answer(value, error)
             except BaseException as raised:
-                self.fatal, self.ends = raised, True
-        with self.lock:
-            was_full = not self.concurrency.groups and self.running == self.concurrency.limit
-            self.running -= 1
-        if was_full or self.ends:
-            self.wake()
+                self._end(raised)
 
-    def drop(self) -> None:
-        """Leave a call unanswered that has not run: it fails with the actor."""
-        with self.lock:
-            self.running -= 1
-        self.wake()
+    def _end(self, fatal: BaseException | None = None) -> None:
+        self.fatal = self.fatal or fatal
+        self.ends = True
+        core._refuse_calls()
 
     def finish(self) -> None:
         """End the actor if a call wanted that; raise what ends the process."""

@@ -21,6 +21,8 @@ def full_name(function: Any) -> str:
     """
     if isinstance(function, Runnable):
         function = function.function
+        if not hasattr(function, "__self__"):
+            function = getattr(function, "__wrapped__", function)  # generators.stream_of
     named = getattr(function, "__miniray_names__", None)  # of a constructor
     instance = getattr(function, "__self__", None)
     if named is None and instance is not None and not isinstance(instance, types.ModuleType):

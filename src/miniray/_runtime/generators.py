@@ -19,7 +19,7 @@ from miniray._runtime import awaiting
 from miniray._runtime.error_capture import make_task_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 
 _WAITS_FOR_ROOM = 2  # python/streams.cpp _add_item
 
@@ -109,20 +109,28 @@ class Flat(Record):
         return run
 
 
-async def stream(call: int, generator: AsyncGenerator[Any, None]) -> None:
-    """Make what a coroutine yields items of the stream of its call, until it ends or nobody reads on.
+def stream_of(function: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Return what makes the values that a method yields items of the stream of its call, until nobody reads on.
 
     Args:
-        call: Number of its row.
-        generator: What the method returned.
+        function: An asynchronous generator method, bound.
     """
-    async with contextlib.aclosing(generator):
-        position = 0
-        async for value in generator:
-            state = core._add_item(call, value, position)
-            del value
-            if not state:
-                return
-            if state == _WAITS_FOR_ROOM:
-                await awaiting.room(call)
-            position += 1
+
+    @functools.wraps(function)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        call = core._running_call()
+        assert call is not None
+        generator = function(*args, **kwargs)
+        call.streams = True
+        async with contextlib.aclosing(generator):
+            position = 0
+            async for value in generator:
+                state = core._add_item(call.number, value, position)
+                del value
+                if not state:
+                    return
+                if state == _WAITS_FOR_ROOM:
+                    await awaiting.room(call.number)
+                position += 1
+
+    return run

@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from miniray import _miniray_core as core
-from miniray._runtime.concurrency import current_call
 from miniray._runtime.digest import digest
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ JOB_ID = "01000000"
 
 def running() -> tuple[int, str | None, Mapping[str, int], bool, Any] | None:
     """Return what the core knows of the task or call that runs here; None where none does."""
-    return core._running_task(current_call.get(None))
+    return core._running_task()
 
 
 def node_id() -> str:

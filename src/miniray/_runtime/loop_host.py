@@ -15,11 +15,10 @@ import logging
 import os
 import selectors
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
-from miniray._runtime.concurrency import DEFAULT_GROUP, Call, Concurrency, Host, current_call
-from miniray._runtime.generators import stream
+from miniray._runtime.concurrency import DEFAULT_GROUP, MOST_BEGUN, Concurrency, Host
 from miniray.exceptions import TaskCancelledError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class _Mailbox(selectors.DefaultSelector):
             return super().select(timeout)
         if host.take() or (timeout is not None and timeout <= 0):
             return super().select(0)
-        if core._begin_sleep(host.room() > 0, host.has_begun()):
+        if core._begin_sleep(host.room() > 0):
             host.take()
             return super().select(0)
         try:
@@ -53,55 +52,61 @@ class _Group:
         self.loop = loop
         self._host = host
         self._limit = limit
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._begun: set[int] = set()  # whose coroutine a cancellation would reach
-        self._waiting: collections.deque[Call] = collections.deque()
+        self._tasks: dict[core.BegunCall, asyncio.Task[None] | None] = {}
+        self._waiting: collections.deque[core.BegunCall] = collections.deque()
+        self._begins_waiting = False
 
-    def put(self, call: Call) -> None:
+    def __len__(self) -> int:
+        """Return how many calls are here, running or not."""
+        return len(self._tasks) + len(self._waiting)
+
+    def put(self, call: core.BegunCall) -> None:
         """Run a call, or let it wait; in the thread of the loop."""
         if len(self._tasks) >= self._limit:
             self._waiting.append(call)
         else:
-            self._tasks[call.number] = self.loop.create_task(self._run(call))
+            self._begin(call)
+
+    def _begin(self, call: core.BegunCall) -> None:
+        call.owner = self
+        self._tasks[call] = None
+        task = self._make_task(call)
+        if call in self._tasks:  # an eager task factory may have run all of it
+            self._tasks[call] = task
+
+    def _make_task(self, call: core.BegunCall) -> asyncio.Task[None]:
+        if self.loop.get_task_factory() is not None:  # a method has set it
+            return self.loop.create_task(call)
+        return asyncio.Task(call, loop=self.loop, name=call.__name__)  # as create_task, but sooner
+
+    def _begin_waiting(self) -> None:
+        if self._begins_waiting:  # a call that an eager task factory ran to its end
+            return
+        self._begins_waiting = True
+        while self._waiting and len(self._tasks) < self._limit:
+            self._begin(self._waiting.popleft())
+        self._begins_waiting = False
 
     def cancel(self) -> None:
         """Cancel the coroutines of calls that are cancelled; in the thread of the loop."""
-        for number in self._begun:
-            if core._is_cancelled(number):
-                self._tasks[number].cancel()
+        for call, task in self._tasks.items():
+            if task is not None and call.hears_of_cancel():
+                task.cancel()
 
-    async def _run(self, call: Call) -> None:
-        if self._host.ends:
-            self._host.drop()
-        elif core._is_cancelled(call.number):
-            self._host.end(call, None, TaskCancelledError())
-        else:
-            await self._run_method(call)
-        del self._tasks[call.number]
-        if self._waiting:
-            self.put(self._waiting.popleft())
-
-    async def _run_method(self, call: Call) -> None:
-        current_call.set(call.number)
-        core._enter_call(call.number)
-        self._begun.add(call.number)
-        value: Any = None
-        error: BaseException | None = None
-        try:
-            value = call.runnable.function(*call.args, **call.kwargs)
-            if call.runnable.is_async:
-                value = await value
-            elif call.runnable.yields:
-                await stream(call.number, value)
-                value = None
-        except asyncio.CancelledError:
+    def end(self, call: core.BegunCall, value: object, error: BaseException | None) -> None:
+        """Answer a call that has run in this loop."""
+        if isinstance(error, asyncio.CancelledError):
             error = TaskCancelledError()
-        except BaseException as raised:
-            error = raised
-        self._begun.remove(call.number)
-        call.forget_arguments()
-        self._host.end(call, value, error)
-        error = None  # its traceback keeps this frame
+        self._host.answer(call, value, error)
+        self.drop(call)
+
+    def drop(self, call: core.BegunCall) -> None:
+        """Let go of a call; one that has no answer fails with the actor."""
+        del self._tasks[call]
+        if self._waiting:
+            self._begin_waiting()
+        if self._host.ends:
+            self._host.wake()
 
 
 def _warn_of_blocking() -> None:
@@ -122,7 +127,6 @@ class LoopHost(Host):
         """Make it; see :class:`Host`."""
         super().__init__(concurrency)
         self.serving = False
-        self._has_begun = False
         mailbox = _Mailbox()
         mailbox.host = self
         self.loop = asyncio.SelectorEventLoop(mailbox)
@@ -152,10 +156,11 @@ class LoopHost(Host):
             raise error
         return value
 
-    def has_begun(self) -> bool:
-        """Return whether a call began or ended since the last time."""
-        begun, self._has_begun = self._has_begun, False
-        return begun
+    def room(self) -> int:
+        """Return how many more calls may begin; those of other groups wait in their groups."""
+        if self.ends:
+            return 0
+        return MOST_BEGUN if self.concurrency.groups else self.concurrency.limit - len(self._groups[DEFAULT_GROUP])
 
     def take(self) -> bool:
         """Begin the calls that are there; return whether there were any."""
@@ -168,29 +173,20 @@ class LoopHost(Host):
             self.serving = False
             self.loop.stop()
             return True
-        for number in calls:
-            call = self.load(number)
-            self._has_begun = True
-            if call is None:
-                continue
-            group = self._groups[call.runnable.group]
+        for call in calls:
+            group = self._groups[call.group]
             if group.loop is self.loop:
                 group.put(call)
             else:
                 group.loop.call_soon_threadsafe(group.put, call)
         return bool(calls)
 
-    def end(self, call: Call, value: object, error: BaseException | None) -> None:
-        """Answer a call; see :class:`Host`."""
-        super().end(call, value, error)
-        self._has_begun = True
-
     def wake(self) -> None:
         """Have the main thread look."""
         self.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
-        if self.ends and (self.fatal is not None or self.running == 0):
+        if self.ends and (self.fatal is not None or not any(map(len, self._groups.values()))):
             self.loop.stop()
 
     def serve(self) -> None:
