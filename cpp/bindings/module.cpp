@@ -29,6 +29,7 @@
 #include "python/streams.hpp"
 #include "python/supervision.hpp"
 #include "python/table_functions.hpp"
+#include "python/waiting.hpp"
 
 NB_MODULE(_miniray_core, module) {
   // The session, its hooks and the types are the process's; a value of another interpreter must not meet them.
@@ -47,7 +48,7 @@ NB_MODULE(_miniray_core, module) {
         python::add_cancellation_functions, python::add_context_functions,     python::add_placement_group_functions,
         python::add_table_functions,        python::add_stream_functions,      python::add_stream_reader_type,
         python::add_environment_functions,  python::add_after_task_functions,  python::add_begun_call_type,
-        python::add_fault_functions}) {
+        python::add_waiting_functions,      python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

@@ -6,7 +6,7 @@
 
 #include "python/guard.hpp"
 #include "python/object_ref.hpp"
-#include "python/objects.hpp"
+#include "python/waiting.hpp"
 
 namespace miniray::python {
 

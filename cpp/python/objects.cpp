@@ -1,42 +1,15 @@
 #include "python/objects.hpp"
 
-#include <algorithm>
-
-#include <cmath>
-
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
 #include "python/stream_reader.hpp"
+#include "python/waiting.hpp"
 
 namespace miniray::python {
 
 namespace {
 
-constexpr std::uint64_t kResultSpinNs = 50'000;
-constexpr std::size_t kMostSpunFor = 8;  // objects, of which one is enough
-// A signal may arrive between the last look and the sleep; a main thread looks again after this long.
-constexpr std::int64_t kSignalSliceNs = 500'000'000;
-
 using ReadResult = store::ObjectTable::ReadResult;
-
-bool is_ready(ObjectKey key) {
-  store::PayloadView view;
-  return session->domain.objects.try_read(session->domain.lock, key, view) != ReadResult::kNotReady;
-}
-
-bool parse_deadline(PyObject* timeout, std::int64_t& deadline_ns) {
-  deadline_ns = platform::kForever;
-  if (timeout == nullptr || timeout == Py_None) return true;
-  const double seconds = PyFloat_AsDouble(timeout);
-  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
-  if (std::isnan(seconds) || seconds < 0) {
-    PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds >= 0, got %R", timeout);
-    return false;
-  }
-  if (seconds > 1e9) return true;
-  deadline_ns = static_cast<std::int64_t>(platform::monotonic_ns()) + static_cast<std::int64_t>(seconds * 1e9);
-  return true;
-}
 
 PyObject* raise_timeout(std::size_t missing) {
   Owned text(PyUnicode_FromFormat(
@@ -136,49 +109,6 @@ PyObject* get(PyObject*, PyObject* const* arguments, Py_ssize_t count, PyObject*
       reinterpret_cast<PyObject*>(Py_TYPE(refs)));
 }
 
-// _wait(list of refs, num_returns, timeout): (indices ready, at most num_returns). The caller has checked the arguments.
-PyObject* wait(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-  if (count != 3 || !PyList_Check(arguments[0])) return PyErr_Format(PyExc_TypeError, "_wait(list, num_returns, timeout)");
-  if (!require_session()) return nullptr;
-  const SessionUse use;
-  PyObject* list = arguments[0];
-  const Py_ssize_t total = PyList_GET_SIZE(list);
-  const Py_ssize_t wanted = PyLong_AsSsize_t(arguments[1]);
-  if (wanted == -1 && PyErr_Occurred() != nullptr) return nullptr;
-  std::int64_t deadline_ns = platform::kForever;
-  if (!parse_deadline(arguments[2], deadline_ns)) return nullptr;
-  std::vector<ObjectKey> keys(static_cast<std::size_t>(total));
-  for (Py_ssize_t i = 0; i < total; ++i) {
-    PyObject* ref = PyList_GET_ITEM(list, i);
-    if (!is_object_ref(ref))
-      return PyErr_Format(PyExc_TypeError, "wait() expected a list of ray.ObjectRef, got list containing %S",
-                          reinterpret_cast<PyObject*>(Py_TYPE(ref)));
-    if (!check_object_ref(ref)) return nullptr;
-    keys[static_cast<std::size_t>(i)] = key_of(ref);
-  }
-  std::vector<ObjectKey> pending;
-  const auto look = [&] {
-    pending.clear();
-    for (const ObjectKey& key : keys) {
-      if (!is_ready(key)) pending.push_back(key);
-    }
-  };
-  look();
-  const auto ready = keys.size() - pending.size();
-  if (ready < static_cast<std::size_t>(wanted) && deadline_ns != 0) {
-    if (wait_for_objects(pending, static_cast<std::size_t>(wanted) - ready, false, deadline_ns) == Waited::kError)
-      return nullptr;
-  }
-  Owned indices(PyList_New(0));
-  if (!indices) return nullptr;
-  for (Py_ssize_t i = 0; i < total && PyList_GET_SIZE(indices.get()) < wanted; ++i) {
-    if (!is_ready(keys[static_cast<std::size_t>(i)])) continue;
-    Owned index(PyLong_FromSsize_t(i));
-    if (!index || PyList_Append(indices.get(), index.get()) != 0) return nullptr;
-  }
-  return indices.release();
-}
-
 PyObject* put_as(PyObject* value, std::uint8_t format, store::ObjectState state) {
   if (!require_session()) return nullptr;
   const SessionUse use;
@@ -267,7 +197,6 @@ PyMethodDef functions[] = {
      "ever.\n\n"
      "Raises:\n    GetTimeoutError: Not all were ready in time; the refs stay usable.\n    ValueError: A ref of an earlier "
      "session, or not a ref or a list.\n"},
-    {"_wait", as_method(guarded<wait>), METH_FASTCALL, nullptr},
     {"_put", guarded<put>, METH_O, nullptr},
     {"_put_error", guarded<put_error>, METH_O, nullptr},
     {"_put_named", guarded<put_named>, METH_VARARGS, nullptr},
@@ -276,88 +205,6 @@ PyMethodDef functions[] = {
 };
 
 }  // namespace
-
-PyObject* blocking_get_hook = nullptr;
-
-Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, bool fail_fast, std::int64_t deadline_ns) {
-  Domain& domain = session->domain;
-  const bool gives_cpu_back =
-      session->is_worker && session->current_task != shm::kNone && PyThread_get_thread_ident() == session->main_thread;
-  const std::uint64_t started_in = epoch;
-  if (blocking_get_hook != nullptr && fail_fast && deadline_ns != 0) [[unlikely]] {
-    const Owned hook(Py_NewRef(blocking_get_hook));  // which may take itself away
-    const Owned result(PyObject_CallNoArgs(hook.get()));
-    if (!result) return Waited::kError;
-  }
-  if (!session->releases.empty()) flush_releases_now();  // it may be long until the next call
-  runtime::WaitAudit audit;
-  for (;;) {
-    runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
-    bool blocked = false;
-    {
-      const GilRelease released;
-      bool done = false;
-      if (deadline_ns != 0 && needed == 1 && keys.size() <= kMostSpunFor) {
-        shm::Lock& lock = domain.lock;
-        store::PayloadView view;
-        const auto is_stream = [&](ObjectKey key) { return is_possible(key) && domain.objects[key.slot].has(store::kStream); };
-        const bool has_stream = std::any_of(keys.begin(), keys.end(), is_stream);  // it waits for room
-        done = runtime::spin_until(domain, session->processors, kResultSpinNs, runtime::SpinFor::kResult, [&] {
-          return std::any_of(keys.begin(), keys.end(), [&](ObjectKey key) {
-            return domain.objects.try_read(lock, key, view) != ReadResult::kNotReady ||
-                   (has_stream && is_stream(key) && !domain.scheduler.is_awaited(key.slot));
-          });
-        });
-      }
-      if (!done) {
-        runtime::ObjectWait waiting(domain);
-        bool no_room = false;
-        done = waiting.begin(keys.data(), keys.size(), needed, fail_fast, no_room);
-        if (no_room) {
-          outcome = runtime::WaitOutcome::kNoRoom;
-        } else if (!done) {
-          if (gives_cpu_back) {
-            scheduler::Wakes wakes;
-            Transaction transaction(domain.lock);
-            domain.scheduler.begin_blocked(transaction, domain.self(), wakes);
-            transaction.close();
-            domain.perform(wakes);
-            blocked = true;
-          }
-          for (;;) {
-            const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
-            const std::int64_t slice =
-                deadline_ns == platform::kForever || deadline_ns > now + kSignalSliceNs ? now + kSignalSliceNs : deadline_ns;
-            outcome = waiting.sleep(slice, session->ends);
-            if (outcome == runtime::WaitOutcome::kTimedOut && slice != deadline_ns)
-              outcome = runtime::WaitOutcome::kInterrupted;
-            break;
-          }
-        }
-      }
-      if (blocked) {
-        Transaction transaction(domain.lock);
-        domain.scheduler.end_blocked(transaction, domain.self());
-      }
-      if (outcome == runtime::WaitOutcome::kInterrupted) audit.look(domain);
-    }
-    if (session->ends.load() || epoch != started_in) {
-      PyErr_SetString(PyExc_ValueError, "the session ended while this thread waited: another thread called miniray.shutdown()");
-      return Waited::kError;
-    }
-    switch (outcome) {
-      case runtime::WaitOutcome::kReady:
-        return Waited::kReady;
-      case runtime::WaitOutcome::kTimedOut:
-        return Waited::kTimedOut;
-      case runtime::WaitOutcome::kNoRoom:
-        PyErr_SetString(PyExc_MemoryError, "miniray: no room in shared memory to wait for that many objects");
-        return Waited::kError;
-      case runtime::WaitOutcome::kInterrupted:
-        if (PyErr_CheckSignals() != 0) return Waited::kError;
-    }
-  }
-}
 
 PyObject* get_value(ObjectKey key, std::int64_t deadline_ns) {
   store::PayloadView view;

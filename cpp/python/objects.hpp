@@ -1,15 +1,10 @@
-// python/objects.hpp - put, get and wait: what a program does with objects. Each releases the GIL while it waits.
+// python/objects.hpp - put and get: what a program does with objects.
 #pragma once
 
 #include "python/codec.hpp"
 
 namespace miniray::python {
 
-enum class Waited { kReady, kTimedOut, kError };
-// Until `needed` more of `keys` are sealed (or one is in error, with fail_fast). A task's main thread gives its CPU back meanwhile.
-// Called once, without arguments, before a thread of this process blocks in get; null: nobody wants to know.
-extern PyObject* blocking_get_hook;
-Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, bool fail_fast, std::int64_t deadline_ns);
 // Value of one object that a ref of the caller keeps; waits. nullptr with a Python error.
 PyObject* get_value(ObjectKey key, std::int64_t deadline_ns);
 

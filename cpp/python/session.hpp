@@ -14,6 +14,7 @@
 #include <Python.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,14 +53,21 @@ struct Hooks {
   PyObject* task_id = nullptr;         // (number of a task) -> TaskID
 };
 
+struct Free {
+  void operator()(void* memory) const noexcept { std::free(memory); }
+};
+using ZeroedWords = std::unique_ptr<std::uint32_t[], Free>;  // of calloc(): pages that nobody touches cost nothing
+
 struct Session {
   Domain domain;
   runtime::StandingWait awaited{domain};
   std::uint64_t epoch = 0;
   std::uint32_t processors = 1;
   bool is_worker = false;
-  std::unique_ptr<std::uint32_t[]> counts;
-  std::unique_ptr<std::uint32_t[]> pins;
+  ZeroedWords counts;
+  ZeroedWords pins;
+  ZeroedWords waited;  // by slot: number of the last wait that was about it
+  std::uint32_t wait_number = 0;
   std::uint32_t block_count = 0;   // StoreBlocks alive
   std::vector<Index> unverified;   // spilled payloads that a thread reads to compare their checksum, without the GIL
   std::vector<Index> read_errors;  // objects in error that were raised here; small, errors are rare

@@ -26,8 +26,10 @@ constexpr std::uint32_t kDiscardBatch = 256;  // some milliseconds, in which no 
 void finish_set_up() {
   session->processors = platform::processor_count();
   const std::uint32_t capacity = session->domain.objects.slots.capacity() + 1;
-  session->counts.reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));
-  session->pins.reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));
+  for (ZeroedWords* words : {&session->counts, &session->pins, &session->waited}) {
+    words->reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));
+    if (!*words) throw std::bad_alloc();
+  }
   forget_regions();
   session->releases.reserve(2 * kReleaseBatch);
   epoch = next_epoch++;

@@ -5,7 +5,8 @@
 #include "python/stream_reader.hpp"
 
 #include "python/guard.hpp"
-#include "python/objects.hpp"
+#include "python/object_ref.hpp"
+#include "python/waiting.hpp"
 
 namespace miniray::python {
 

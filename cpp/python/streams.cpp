@@ -8,7 +8,8 @@
 
 #include "python/call_site.hpp"
 #include "python/guard.hpp"
-#include "python/objects.hpp"
+#include "python/codec.hpp"
+#include "python/waiting.hpp"
 
 namespace miniray::python {
 

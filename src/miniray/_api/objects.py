@@ -61,7 +61,15 @@ def wait(
         TypeError: Not a list, or an item that is no ref.
         ValueError: Duplicates, or a number out of range.
     """
-    given: object = ray_waitables
+    if isinstance(ray_waitables, list) and (timeout is None or timeout >= 0):
+        found = core._wait_for_refs(ray_waitables, max(num_returns, 0), timeout)
+        if found is not None:
+            return found
+    return _wait_checked(ray_waitables, num_returns, timeout)
+
+
+def _wait_checked(given: object, num_returns: int, timeout: float | None) -> tuple[list[Any], list[Any]]:
+    """Return what ``wait`` does, where generators are among the refs; raise where something is wrong."""
     if isinstance(given, ObjectRef | ObjectRefGenerator):
         raise TypeError(
             "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef or "
@@ -71,16 +79,13 @@ def wait(
         raise TypeError(f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(given)}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
-    kinds = set(
-        map(type, ray_waitables)
-    )  # nothing here may take long for each item: programs wait for one after the other
-    for kind in kinds:
+    for kind in set(map(type, given)):
         if not issubclass(kind, ObjectRef | ObjectRefGenerator):
             raise TypeError(
                 f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {kind}"
             )
     core._require_session()
-    refs = list(ray_waitables)
+    refs = list(given)
     if not refs:
         return [], []
     if len(set(refs)) != len(refs):
@@ -89,8 +94,6 @@ def wait(
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
-    if kinds == {ObjectRef}:
-        return _divided(refs, core._wait(refs, num_returns, timeout))
     waited = [ref if isinstance(ref, ObjectRef) else ref._peek() for ref in refs]
     ready = core._wait(waited, num_returns, timeout)
     for ref, looked_at in zip(refs, waited, strict=True):
