@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "python/begun_call.hpp"
+#include "python/call_threads.hpp"
 #include "python/guard.hpp"
 #include "python/task_run.hpp"
 
@@ -17,7 +18,6 @@ namespace miniray::python {
 
 namespace {
 
-constexpr std::uint64_t kIdleSpinNs = 100'000;
 constexpr std::size_t kMostBegun = 1024;
 
 // What the event loop that sleeps, or is about to, is to be woken for.
@@ -25,8 +25,6 @@ enum class WakeFor : std::uint8_t { kNothing, kCancels, kCalls };
 std::atomic<WakeFor> armed = WakeFor::kNothing;
 std::atomic<bool> nudged = false;  // the main thread is wanted
 bool has_run = false;              // a call has begun or ended since the event loop slept last
-
-bool has_actor() { return session != nullptr && session->domain.own_entry().actor.get() != shm::kNone; }
 
 scheduler::ActorEntry& own_actor() { return session->domain.scheduler.actors[session->domain.own_entry().actor.get()]; }
 
@@ -58,14 +56,14 @@ PyObject* begin_several(PyObject*, PyObject* most) {
     const Owned call(load_begun_call(calls[i]));
     if (call ? PyList_Append(list.get(), call.get()) != 0 : PyErr_Occurred() != nullptr) return nullptr;
   }
+  occupy_threads(list ? static_cast<std::size_t>(PyList_GET_SIZE(list.get())) : 0);
   return list.release();
 }
 
 // _have_calls_been_cancelled(): whether a call that runs was, since the last time.
 PyObject* have_calls_been_cancelled(PyObject*, PyObject*) {
   if (!has_actor()) Py_RETURN_FALSE;
-  const std::uint32_t found = own_actor().cancels.get();
-  return PyBool_FromLong(cancels.exchange(found) != found);
+  return PyBool_FromLong(take_cancels());
 }
 
 // _end_own_actor(): it leaves; calls that have not been answered fail.
@@ -75,27 +73,9 @@ PyObject* leave_actor(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-// _wait_for_calls(takes): until there are calls, when it takes them, or _nudge().
-PyObject* wait_for_calls(PyObject*, PyObject* takes) {
-  if (!has_actor()) Py_RETURN_NONE;
-  flush_before_sleep();
-  const scheduler::ActorEntry& actor = own_actor();
-  const bool takes_calls = takes == Py_True;
-  runtime::WaitOutcome outcome = runtime::WaitOutcome::kReady;
-  {
-    const GilRelease released;
-    outcome = runtime::wait_for_work(session->domain, session->processors, kIdleSpinNs, platform::kForever,
-                                     [&] { return nudged.load() || (takes_calls && has_calls(actor)); });
-  }
-  if (outcome == runtime::WaitOutcome::kInterrupted && PyErr_CheckSignals() != 0) return nullptr;
-  nudged.store(false);
-  Py_RETURN_NONE;
-}
-
-// _nudge(): ends _wait_for_calls() of the main thread.
+// _nudge(): ends _stand_by() of the main thread.
 PyObject* nudge(PyObject*, PyObject*) {
-  nudged.store(true);
-  if (session != nullptr) session->domain.processes.ring(session->domain.self().slot);
+  nudge_main();
   Py_RETURN_NONE;
 }
 
@@ -151,7 +131,6 @@ PyMethodDef methods[] = {
     {"_begin_calls", guarded<begin_several>, METH_O, nullptr},
     {"_have_calls_been_cancelled", guarded<have_calls_been_cancelled>, METH_NOARGS, nullptr},
     {"_end_own_actor", guarded<leave_actor>, METH_NOARGS, nullptr},
-    {"_wait_for_calls", guarded<wait_for_calls>, METH_O, nullptr},
     {"_nudge", guarded<nudge>, METH_NOARGS, nullptr},
     {"_begin_sleep", guarded<begin_sleep>, METH_O, nullptr},
     {"_end_sleep", guarded<end_sleep>, METH_NOARGS, nullptr},
@@ -160,6 +139,30 @@ PyMethodDef methods[] = {
 };
 
 }  // namespace
+
+bool has_actor() { return session != nullptr && session->domain.own_entry().actor.get() != shm::kNone; }
+
+bool has_calls() { return has_actor() && has_calls(own_actor()); }
+
+bool take_cancels() {
+  const std::uint32_t found = own_actor().cancels.get();
+  return cancels.exchange(found) != found;
+}
+
+void wake_own_threads() {
+  process::ProcessEntry& entry = session->domain.own_entry();
+  entry.wake.fetch_add_ordered(1);
+  platform::wake_word(entry.wake.address(), 1 << 30);
+}
+
+void nudge_main() {
+  nudged.store(true);
+  if (session != nullptr) wake_own_threads();
+}
+
+bool is_main_nudged() { return nudged.load(); }
+
+void forget_nudge() { nudged.store(false); }
 
 void note_call_ended() { has_run = true; }
 

@@ -7,6 +7,7 @@
 #include <structmember.h>
 
 #include "python/actor_calls.hpp"
+#include "python/call_threads.hpp"
 #include "python/guard.hpp"
 #include "python/task_run.hpp"
 
@@ -27,22 +28,23 @@ struct BegunCall {
   Index task;
   Stage stage;
   bool knows_of_cancel;
-  char exits;    // exit_actor() was called in it
-  char streams;  // what it yields are results, and what it raises is one more
+  bool in_thread;   // run(), not as a coroutine
+  bool takes_next;  // its thread takes the next call
+  char exits;       // exit_actor() was called in it
+  char streams;     // what it yields are results, and what it raises is one more
 };
 
 PyTypeObject* call_type = nullptr;
-PyObject* running = nullptr;  // a context variable: the BegunCall that a thread or coroutine runs
-bool refuses = false;         // calls that have not begun to run are dropped
-PyObject *end_name = nullptr, *drop_name = nullptr, *function_name = nullptr, *is_async_name = nullptr, *throw_name = nullptr;
+PyObject* running = nullptr;        // a context variable: the BegunCall that a thread or coroutine runs
+std::atomic<bool> refuses = false;  // calls that have not begun to run are dropped
+PyObject *end_name = nullptr, *fail_name = nullptr, *forget_name = nullptr, *function_name = nullptr, *is_async_name = nullptr,
+         *throw_name = nullptr;
 
 BegunCall* cast(PyObject* self) noexcept { return reinterpret_cast<BegunCall*>(self); }
 
 const scheduler::TaskEntry& row(const BegunCall* call) { return session->domain.scheduler.tasks[call->task]; }
 
 bool is_cancelled(const BegunCall* call) { return session != nullptr && row(call).has(scheduler::kCancelled); }
-
-bool is_hosted() { return session != nullptr && session->domain.own_entry().actor.get() != shm::kNone; }
 
 // The current Python error, as except would give it.
 PyObject* take_raised() {
@@ -75,21 +77,54 @@ void forget_arguments(BegunCall* call) {
   Py_CLEAR(call->names);
 }
 
-// The owner hears that it is over; without a value the current Python error tells how. False with a Python error.
-bool end(PyObject* self, Owned value) {
-  const Owned error(value ? nullptr : take_raised());
-  cast(self)->stage = Stage::kOver;
-  forget_arguments(cast(self));
-  PyObject* given[] = {cast(self)->owner, self, value ? value.get() : Py_None, error ? error.get() : Py_None};
-  const Owned told(PyObject_VectorcallMethod(end_name, given, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
+// Seals its results. False with a Python error.
+bool answer_with(const BegunCall* call, PyObject* value) {
+  Function* function = begin_function(row(call));
+  bool leave = false;
+  return function != nullptr && finish_run(call->task, function, value, false, leave);
+}
+
+// Whether letting it go runs no code.
+bool ends_quietly(PyObject* value) {
+  return value == Py_None || PyBool_Check(value) || PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
+         PyUnicode_CheckExact(value) || PyBytes_CheckExact(value);
+}
+
+bool tell_owner(PyObject* self, PyObject* method, PyObject* value, PyObject* error) {
+  PyObject* given[] = {cast(self)->owner, self, value, error};
+  const Owned told(PyObject_VectorcallMethod(method, given, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
   return told != nullptr;
+}
+
+// The owner of a coroutine counts its calls.
+bool forget(PyObject* self) {
+  if (cast(self)->in_thread) return true;
+  const Owned told(PyObject_CallMethodOneArg(cast(self)->owner, forget_name, self));
+  return told != nullptr;
+}
+
+// It is over; without a value the current Python error tells how. False with a Python error.
+bool end(PyObject* self, Owned value) {
+  BegunCall* call = cast(self);
+  const Owned error(value ? nullptr : take_raised());
+  call->stage = Stage::kOver;
+  forget_arguments(call);
+  if (!value || call->exits != 0) {
+    if (!tell_owner(self, end_name, value ? value.get() : Py_None, error ? error.get() : Py_None)) return false;
+  } else if (has_actor()) {
+    note_call_ended();
+    takes_next = call->takes_next && ends_quietly(value.get());
+    const bool is_answered = answer_with(call, value.get());
+    takes_next = false;
+    if (!is_answered && !tell_owner(self, fail_name, Owned(take_raised()).get(), Py_None)) return false;
+  }
+  return forget(self);
 }
 
 bool drop(PyObject* self) {
   cast(self)->stage = Stage::kOver;
   forget_arguments(cast(self));
-  const Owned told(PyObject_CallMethodOneArg(cast(self)->owner, drop_name, self));
-  return told != nullptr;
+  return forget(self);
 }
 
 // What `await value` goes through.
@@ -132,7 +167,7 @@ PySendResult start(PyObject* self, PyObject** result) {
     PyErr_SetString(PyExc_RuntimeError, "miniray: a call without an owner cannot run");
     return PYGEN_ERROR;
   }
-  if (refuses) {
+  if (refuses.load()) {
     if (!drop(self)) return PYGEN_ERROR;
     Py_INCREF(Py_None);
     return PYGEN_RETURN;
@@ -252,29 +287,15 @@ PyObject* close(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
-// run(): all of it, in this thread.
-PyObject* run(PyObject* self, PyObject*) {
-  PyObject* result = nullptr;
-  if (refuse_stage(cast(self)) || start(self, &result) == PYGEN_ERROR) return nullptr;
-  return result;
-}
-
-// answer(value, error or None): seals the results. False: the actor ended before, and the call with it.
-PyObject* answer(PyObject* self, PyObject* const* args, Py_ssize_t count) {
-  if (count != 2) return PyErr_Format(PyExc_TypeError, "answer() takes a value and an error, got %zd arguments", count);
-  if (!is_hosted()) Py_RETURN_FALSE;
-  PyObject *value = args[0], *error = args[1];
+// answer(error): that is its result. False: the actor ended before, and the call with it.
+PyObject* answer(PyObject* self, PyObject* error) {
+  if (!has_actor()) Py_RETURN_FALSE;
   note_call_ended();
-  const Index task = cast(self)->task;
-  Function* function = begin_function(row(cast(self)));
+  const BegunCall* call = cast(self);
+  Function* function = begin_function(row(call));
   if (function == nullptr) return nullptr;
-  bool leave = false;
-  if (error == Py_None) {
-    if (!finish_run(task, function, value, false, leave)) return nullptr;
-  } else {
-    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
-    if (!fail(task, function, false, cast(self)->streams != 0 ? Py_None : nullptr)) return nullptr;
-  }
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
+  if (!fail(call->task, function, false, call->streams != 0 ? Py_None : nullptr)) return nullptr;
   Py_RETURN_TRUE;
 }
 
@@ -334,8 +355,7 @@ PyMethodDef call_methods[] = {
     {"send", send_method, METH_O, nullptr},
     {"throw", guarded<throw_method>, METH_VARARGS, nullptr},
     {"close", guarded<close>, METH_NOARGS, nullptr},
-    {"run", guarded<run>, METH_NOARGS, nullptr},
-    {"answer", as_method(guarded<answer>), METH_FASTCALL, nullptr},
+    {"answer", guarded<answer>, METH_O, nullptr},
     {"hears_of_cancel", guarded<hears_of_cancel>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -397,7 +417,8 @@ PyObject* get_running_call(PyObject*, PyObject*) {
 
 // _refuse_calls(): those that have not begun to run are dropped.
 PyObject* refuse_calls(PyObject*, PyObject*) {
-  refuses = true;
+  refuses.store(true);
+  nudge_main();
   Py_RETURN_NONE;
 }
 
@@ -432,6 +453,23 @@ PyObject* load_begun_call(Index task) {
   return self.release();
 }
 
+bool is_begun_call(PyObject* object) noexcept { return Py_TYPE(object) == call_type; }
+
+bool run_begun_call(PyObject* self, bool takes) {
+  cast(self)->in_thread = true;
+  cast(self)->takes_next = takes;
+  PyObject* result = nullptr;
+  if (refuse_stage(cast(self)) || start(self, &result) == PYGEN_ERROR) return false;
+  Py_DECREF(result);
+  return true;
+}
+
+PyObject* begun_call_owner(PyObject* self) noexcept { return cast(self)->owner; }
+
+void set_begun_call_owner(PyObject* self, PyObject* owner) noexcept { Py_XSETREF(cast(self)->owner, Py_XNewRef(owner)); }
+
+bool are_calls_refused() noexcept { return refuses.load(); }
+
 RunningCall running_call() {
   const Owned found(current());
   if (!found) return {};
@@ -443,7 +481,8 @@ bool add_begun_call_type(PyObject* module) {
   call_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&call_spec));
   running = PyContextVar_New("miniray_running_call", nullptr);
   end_name = PyUnicode_InternFromString("end");
-  drop_name = PyUnicode_InternFromString("drop");
+  fail_name = PyUnicode_InternFromString("fail");
+  forget_name = PyUnicode_InternFromString("forget");
   function_name = PyUnicode_InternFromString("function");
   is_async_name = PyUnicode_InternFromString("is_async");
   throw_name = PyUnicode_InternFromString("throw");

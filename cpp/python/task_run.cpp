@@ -5,6 +5,7 @@
 
 #include "python/after_task.hpp"
 #include "python/begun_call.hpp"
+#include "python/call_threads.hpp"
 #include "python/caller.hpp"
 #include "python/objects.hpp"
 #include "python/outcome.hpp"
@@ -14,7 +15,7 @@
 namespace miniray::python {
 
 WorkerHooks& worker_hooks = never_destroyed<WorkerHooks>();
-Index next_call = shm::kNone;
+MINIRAY_STATIC_TLS thread_local constinit Index next_call = shm::kNone;
 bool runs_several = false;
 
 namespace {
@@ -76,6 +77,7 @@ bool complete(Outcome& outcome, Index task) {
     } while (!memory.finish());
   }
   if (const int error = domain.ensure_rows(0, 0, 0); error != 0) return set_system_error(error, "shared memory is full");
+  if (takes_next) will_look();  // call_threads.hpp [K3]
   scheduler::Wakes wakes;
   Transaction transaction(domain.lock);
   position = sealed;
@@ -103,7 +105,7 @@ bool complete(Outcome& outcome, Index task) {
   MINIRAY_FAULT_POINT("task.before_done");
   if (entry.is_call()) {
     domain.scheduler.finish_call(transaction, task);
-    if (!runs_several) next_call = domain.scheduler.begin_call(transaction, domain.self());
+    if (!runs_several || takes_next) next_call = domain.scheduler.begin_call(transaction, domain.self());
   } else if (entry.actor.get() != shm::kNone) {
     domain.scheduler.finish_creation(transaction, domain.self(), wakes);
   } else {

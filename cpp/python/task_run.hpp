@@ -31,9 +31,9 @@ struct WorkerHooks {
 };
 extern WorkerHooks& worker_hooks;  // of this worker
 
-// Begun, of the actor that this process hosts, which runs one call at a time; kNone.
-extern Index next_call;
-// Whether it runs several: who ends one begins no other.
+// Begun by the section that ended this thread's call before; kNone.
+MINIRAY_STATIC_TLS extern thread_local constinit Index next_call;
+// Whether the actor that this process hosts runs several calls at once: who ends one begins no other, but for call_threads.hpp.
 extern bool runs_several;
 
 // Sequence of the task or call that this thread or coroutine runs; 0: of the driver, or of none.

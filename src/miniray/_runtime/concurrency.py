@@ -81,8 +81,8 @@ class Host(ABC):
     def wake(self) -> None:
         """Have the main thread look at ``ends``, ``fatal`` and whether calls run."""
 
-    def answer(self, call: core.BegunCall, value: object, error: BaseException | None) -> None:
-        """Answer a call; act on what it raised.
+    def end(self, call: core.BegunCall, value: object, error: BaseException | None) -> None:
+        """Act on what a call raised, or on that it is to end the actor; one that simply returned never comes here.
 
         Args:
             call: It ran.
@@ -90,19 +90,29 @@ class Host(ABC):
             error: What it raised.
         """
         if call.exits or isinstance(error, SystemExit):
-            self._end()
-        elif error is not None and not isinstance(error, Exception):
-            self._end(error)
-        else:
+            self._stop()
+        elif isinstance(error, Exception):
             try:
-                call.answer(value, error)
+                call.answer(error)
             except BaseException as raised:
-                self._end(raised)
+                self._stop(raised)
+        else:
+            self._stop(error)
 
-    def _end(self, fatal: BaseException | None = None) -> None:
+    def fail(self, call: core.BegunCall, error: BaseException, _: None = None) -> None:
+        """End the process: a call could not be answered.
+
+        Args:
+            call: It ran.
+            error: Why.
+        """
+        self._stop(error)
+
+    def _stop(self, fatal: BaseException | None = None) -> None:
         self.fatal = self.fatal or fatal
         self.ends = True
         core._refuse_calls()
+        self.wake()
 
     def finish(self) -> None:
         """End the actor if a call wanted that; raise what ends the process."""

@@ -94,14 +94,15 @@ class _Group:
                 task.cancel()
 
     def end(self, call: core.BegunCall, value: object, error: BaseException | None) -> None:
-        """Answer a call that has run in this loop."""
-        if isinstance(error, asyncio.CancelledError):
-            error = TaskCancelledError()
-        self._host.answer(call, value, error)
-        self.drop(call)
+        """Act on what a call of this loop raised; see :class:`Host`."""
+        self._host.end(call, value, TaskCancelledError() if isinstance(error, asyncio.CancelledError) else error)
 
-    def drop(self, call: core.BegunCall) -> None:
-        """Let go of a call; one that has no answer fails with the actor."""
+    def fail(self, call: core.BegunCall, error: BaseException, _: None) -> None:
+        """End the process; see :class:`Host`."""
+        self._host.fail(call, error)
+
+    def forget(self, call: core.BegunCall) -> None:
+        """Let go of a call that is over; one that has no answer fails with the actor."""
         del self._tasks[call]
         if self._waiting:
             self._begin_waiting()
