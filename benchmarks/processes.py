@@ -33,12 +33,12 @@ def identities(pids: Iterable[int]) -> dict[int, str]:
     return found
 
 
-def kill(known: dict[int, str]) -> None:
-    """Kill those processes of ``identities`` that are still there."""
-    for pid in identities(known):
-        if identities([pid]).get(pid) == known[pid]:
+def send(number: signal.Signals, known: dict[int, str]) -> None:
+    """Send a signal to those processes of ``identities`` that are still there."""
+    for pid, started in identities(known).items():
+        if started == known[pid]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
 
 
 def _kilobytes(pid: int) -> dict[str, int]:
@@ -52,6 +52,15 @@ def own_bytes(pid: int) -> int:
     return (sizes["Private_Dirty:"] + sizes["Private_Clean:"]) << 10
 
 
+def switches(pid: int) -> int:
+    """Return how often threads of a process have begun to wait, or were interrupted."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/status", encoding="ascii") as file:
+            total += sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+    return total
+
+
 def tree_bytes(root: int) -> int:
     """Return the memory of a process and its descendants, what they share counted once."""
     total = 0
@@ -59,3 +68,8 @@ def tree_bytes(root: int) -> int:
         with contextlib.suppress(OSError):
             total += _kilobytes(pid)["Pss:"] << 10
     return total
+
+
+def shared_bytes(pid: int) -> int:
+    """Return the shared memory, files of /dev/shm, that a process has touched, its share of it by those who have."""
+    return _kilobytes(pid)["Pss_Shmem:"] << 10
