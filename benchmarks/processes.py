@@ -52,6 +52,15 @@ def own_bytes(pid: int) -> int:
     return (sizes["Private_Dirty:"] + sizes["Private_Clean:"]) << 10
 
 
+def processor_seconds(pids: Iterable[int]) -> float:
+    """Return how long processes, and those of their children that have ended, have run on processors."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            total += sum(map(int, file.read().rpartition(")")[2].split()[11:15]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def switches(pid: int) -> int:
     """Return how often threads of a process have begun to wait, or were interrupted."""
     total = 0

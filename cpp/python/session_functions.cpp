@@ -2,6 +2,7 @@
 #include "python/session_functions.hpp"
 
 #include <chrono>
+#include <cstring>
 #include <string>
 #include <thread>
 #include <utility>
@@ -24,7 +25,8 @@ std::uint64_t next_epoch = 1;
 constexpr std::uint32_t kDiscardBatch = 256;  // some milliseconds, in which no death is seen
 
 void finish_set_up() {
-  session->processors = platform::processor_count();
+  const char* spin = std::getenv("MINIRAY_SPIN");
+  session->processors = spin != nullptr && std::strcmp(spin, "0") == 0 ? 0 : platform::processor_count();
   const std::uint32_t capacity = session->domain.objects.slots.capacity() + 1;
   for (ZeroedWords* words : {&session->counts, &session->pins, &session->waited}) {
     words->reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));

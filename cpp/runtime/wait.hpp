@@ -1,12 +1,9 @@
 // runtime/wait.hpp - sleeping until objects are sealed, a task comes, or time is up. Spin briefly, then sleep in the kernel.
 //
-// Spinning    a process may spin only while fewer processes spin or run tasks than there are processors; the count is in shared
-// memory
-//             (SchedulerHeader::spinners) and a dead spinner's share is given back by recovery.
 // GIL         callers have released it.
 #pragma once
 
-#include "runtime/domain.hpp"
+#include "runtime/spinning.hpp"
 
 namespace miniray::runtime {
 
@@ -69,36 +66,6 @@ class WaitAudit {
   std::uint64_t next_ns_ = 0;  // of the next look; 0: the first part has not ended
   const char* suspected_ = nullptr;
 };
-
-enum class SpinFor { kResult, kLease };
-
-// Spins for up to `limit_ns` while `done()` is false and the machine has a processor to spare. An idle worker leaves one for whoever will
-// give it work, spinning for a result or computing, and gives way to tasks that run; so who waits for a result does not count it.
-template <class Done>
-bool spin_until(Domain& domain, std::uint32_t processors, std::uint64_t limit_ns, SpinFor what, Done done) {
-  scheduler::SchedulerHeader& shared = domain.header().scheduler;
-  const bool for_lease = what == SpinFor::kLease;
-  const auto busy = [&] {
-    return shared.running_count.get() + (for_lease ? shared.idle_spinners.load_relaxed() + 1 : shared.spinners.load_relaxed());
-  };
-  if (busy() >= processors) return done();
-  shm::Atomic<std::uint32_t>& count = for_lease ? shared.idle_spinners : shared.spinners;
-  const std::uint32_t own_count = for_lease ? process::kSpinsForLease : process::kSpinsForResult;
-  domain.own_entry().spinning.fetch_add_ordered(own_count);
-  count.fetch_add_ordered(1);
-  const std::uint64_t end = platform::monotonic_ns() + limit_ns;
-  bool found = done();
-  while (!found) {
-    for (int i = 0; i < 16 && !found; ++i) {
-      platform::cpu_relax();
-      found = done();
-    }
-    if (platform::monotonic_ns() >= end || busy() > processors) break;
-  }
-  count.fetch_sub_ordered(1);
-  domain.own_entry().spinning.fetch_sub_ordered(own_count);
-  return found || done();
-}
 
 // Nanoseconds to sleep until `deadline`; kForever without one; 0 when it is over.
 [[nodiscard]] std::int64_t time_left(std::int64_t deadline_ns) noexcept;
