@@ -4,6 +4,7 @@
 #include "python/guard.hpp"
 #include "python/store_memory.hpp"
 #include "runtime/write_guard.hpp"
+#include "store/large_copy.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -299,7 +300,7 @@ void PayloadMemory::write(std::uint64_t position, const void* data, std::uint64_
   if (is_fresh_) {
     fresh_.write(position, data, size_bytes);
   } else {
-    std::memcpy(base_ + position, data, size_bytes);
+    store::copy_bytes(base_ + position, data, size_bytes);
   }
 }
 
