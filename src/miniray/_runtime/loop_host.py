@@ -64,27 +64,22 @@ class _Group:
         """Run a call, or let it wait; in the thread of the loop."""
         if len(self._tasks) >= self._limit:
             self._waiting.append(call)
-        else:
-            self._begin(call)
-
-    def _begin(self, call: core.BegunCall) -> None:
+            return
         call.owner = self
+        if self.loop.get_task_factory() is None:
+            self._tasks[call] = asyncio.Task(call, loop=self.loop, name=call.__name__)  # as create_task, but sooner
+            return
         self._tasks[call] = None
-        task = self._make_task(call)
+        task = self.loop.create_task(call)
         if call in self._tasks:  # an eager task factory may have run all of it
             self._tasks[call] = task
-
-    def _make_task(self, call: core.BegunCall) -> asyncio.Task[None]:
-        if self.loop.get_task_factory() is not None:  # a method has set it
-            return self.loop.create_task(call)
-        return asyncio.Task(call, loop=self.loop, name=call.__name__)  # as create_task, but sooner
 
     def _begin_waiting(self) -> None:
         if self._begins_waiting:  # a call that an eager task factory ran to its end
             return
         self._begins_waiting = True
         while self._waiting and len(self._tasks) < self._limit:
-            self._begin(self._waiting.popleft())
+            self.put(self._waiting.popleft())
         self._begins_waiting = False
 
     def cancel(self) -> None:
