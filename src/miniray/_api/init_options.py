@@ -29,6 +29,7 @@ from miniray._api.warn_once import warn_once
 from miniray._record import Record
 from miniray._runtime import machine, spill_file
 from miniray._runtime.environment import Description
+from miniray._runtime.preload import checked_preload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +116,9 @@ CAPACITY_DEFAULTS: Mapping[str, int] = MappingProxyType(
 _MOST: Mapping[str, int] = MappingProxyType(
     {"object_capacity": 1 << 30, "task_capacity": 1 << 30, "worker_capacity": (1 << 16) - 32}
 )
-_KNOWN = frozenset((*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers", "object_spilling_limit"))
+_KNOWN = frozenset(
+    (*INIT_DEFAULTS, *HIDDEN_DEFAULTS, *CAPACITY_DEFAULTS, "num_workers", "object_spilling_limit", "preload")
+)
 _NONE: Mapping[str, Any] = {}
 _RESERVED_RESOURCES = {
     "CPU": "num_cpus",
@@ -160,6 +163,7 @@ class InitOptions(Record):
         stop_limit_s: Seconds that a stopped worker may keep others waiting for the lock; 0: for ever.
         logging_config: How driver and workers log; None: as they do.
         environment: What tasks and actors find around them.
+        preload: Modules that workers find imported.
     """
 
     num_cpus: int
@@ -193,6 +197,7 @@ class InitOptions(Record):
     stop_limit_s: float = 30.0
     logging_config: LoggingConfig | None = None
     environment: Description = Description()
+    preload: tuple[str, ...] = ()
 
 
 def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptions:
@@ -202,7 +207,8 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         address: None or ``"local"`` for this machine; a cluster's address needs real Ray. ``RAY_ADDRESS`` takes the
             place of None and ``"auto"``.
         **kwargs: The other parameters of ``ray.init`` (:data:`INIT_DEFAULTS`, :data:`HIDDEN_DEFAULTS`), ``num_workers``
-            as another word for ``num_cpus``, and capacities (:data:`CAPACITY_DEFAULTS`).
+            as another word for ``num_cpus``, ``object_spilling_limit``, ``preload`` and capacities
+            (:data:`CAPACITY_DEFAULTS`).
 
     Raises:
         RuntimeError: A keyword does not exist or is no longer supported.
@@ -270,6 +276,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         stop_limit_s=stop_limit_s(given["_system_config"]),
         logging_config=logging_config(given["logging_config"]),
         environment=describe_job(given["runtime_env"] or getattr(job_config, "runtime_env", None)),
+        preload=checked_preload(kwargs.get("preload")),
     )
 
 

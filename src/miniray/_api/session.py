@@ -94,13 +94,15 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
             ``object_spilling_directory`` (where objects go when the store is full; default: the folder for temporary
             files), ``namespace``, ``log_to_driver``, ``ignore_reinit_error`` and more as in Ray; ``object_capacity``,
             ``task_capacity``, ``worker_capacity`` and ``object_spilling_limit`` (bytes on disk; default: 90% of what
-            is free there, 0: never spill) are miniray's own limits.
+            is free there, 0: never spill) are miniray's own limits. ``preload`` (miniray's own: names of modules) has
+            workers begin with these imported; numeric libraries among them have one thread in workers.
 
     Returns:
         A context manager that ends the session when left.
 
     Raises:
         RuntimeError: A session is open already (unless ``ignore_reinit_error``), or a keyword is unknown.
+        TypeError, ValueError: A keyword has a value that cannot be; the text names both.
         ConnectionError: ``address`` names a cluster.
         ObjectStoreFullError: Shared memory is full.
         OSError: A limit of the system is too low: open files, processes, address space. The text names it.
@@ -148,6 +150,7 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
                 logging=_log_settings(options.logging_config),
                 environment=options.environment,
                 files_parent=options.temp_folder,
+                preload=options.preload,
             )
         )
         _install_sigterm_handler()

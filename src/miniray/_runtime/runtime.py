@@ -60,6 +60,7 @@ class SessionConfig(Record):
         logging: How driver and workers log; None: as they do.
         environment: What tasks find around them unless they say otherwise.
         files_parent: Folder for temporary files; None: the system's.
+        preload: Modules that workers find imported.
     """
 
     pool_size: int
@@ -82,6 +83,7 @@ class SessionConfig(Record):
     logging: LogSettings | None = None
     environment: Description = Description()
     files_parent: str | None = None
+    preload: tuple[str, ...] = ()
 
 
 class Leftover(Record):
@@ -166,6 +168,7 @@ class Runtime:
                         "folder": self._folder,
                         "logging": None if config.logging is None else vars(config.logging),
                         "path": _search_path(),
+                        "preload": config.preload,
                         "program": sys.argv[0] if sys.argv else "",
                         "memory": {"threshold": config.memory_threshold, "refresh_s": config.memory_refresh_s},
                         "segment_fds": core._session_descriptors() if store.anonymous else None,

@@ -394,6 +394,10 @@ def main(config: dict[str, Any]) -> None:
         os._exit(1)
     import cloudpickle  # noqa: F401  # once, for all workers: what __main__ defines travels by it
 
+    if config["preload"]:
+        from miniray._runtime.preload import preload  # few programs do
+
+        preload(config["preload"], _tell)
     gc.freeze()  # what is imported stays; the collector was off until now (monitor.py)
     gc.enable()
     try:
