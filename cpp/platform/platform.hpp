@@ -143,6 +143,8 @@ enum class Access { kRead, kReadWrite };
                                   Access access) noexcept;  // nullptr on failure
 // A part of a file, for writing; `offset` is a multiple of the page size. nullptr on failure.
 [[nodiscard]] std::byte* map_part(Descriptor file, std::uint64_t offset, std::uint64_t size_bytes) noexcept;
+// Zeros of this process alone; pages that nobody touches cost nothing. nullptr: no room.
+[[nodiscard]] std::byte* map_zeros(std::uint64_t size_bytes) noexcept;
 void unmap(std::byte* address, std::uint64_t size_bytes) noexcept;
 // Whole pages of a mapping for writing: a write there ends the process (SIGSEGV) from now on, or no longer. Reading goes on.
 void protect_pages(std::byte* address, std::uint64_t size_bytes, bool forbids_writing) noexcept;

@@ -260,6 +260,11 @@ std::byte* map_part(Descriptor file, std::uint64_t offset, std::uint64_t size_by
   return address == MAP_FAILED ? nullptr : static_cast<std::byte*>(address);
 }
 
+std::byte* map_zeros(std::uint64_t size_bytes) noexcept {
+  void* address = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return address == MAP_FAILED ? nullptr : static_cast<std::byte*>(address);
+}
+
 void protect_pages(std::byte* address, std::uint64_t size_bytes, bool forbids_writing) noexcept {
   mprotect(address, size_bytes, forbids_writing ? PROT_READ : PROT_READ | PROT_WRITE);
 }

@@ -13,9 +13,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -53,10 +54,29 @@ struct Hooks {
   PyObject* task_id = nullptr;         // (number of a task) -> TaskID
 };
 
-struct Free {
-  void operator()(void* memory) const noexcept { std::free(memory); }
+// A number for each slot, 0 at first. Not of malloc(): memory that was freed before would be touched as a whole, in every worker.
+class SlotNumbers {
+ public:
+  SlotNumbers() = default;
+  ~SlotNumbers() {
+    if (numbers_ != nullptr) platform::unmap(reinterpret_cast<std::byte*>(numbers_), size_bytes());
+  }
+  SlotNumbers(const SlotNumbers&) = delete;
+  SlotNumbers& operator=(const SlotNumbers&) = delete;
+  // Once; throws std::bad_alloc.
+  void begin(std::uint32_t slots) {
+    count_ = slots + 1;
+    numbers_ = reinterpret_cast<std::uint32_t*>(platform::map_zeros(size_bytes()));
+    if (numbers_ == nullptr) throw std::bad_alloc();
+  }
+  [[nodiscard]] std::uint32_t& operator[](Index slot) noexcept { return numbers_[slot]; }
+  void forget_all() noexcept { std::fill_n(numbers_, count_, 0); }
+
+ private:
+  [[nodiscard]] std::uint64_t size_bytes() const noexcept { return std::uint64_t{count_} * sizeof(std::uint32_t); }
+  std::uint32_t* numbers_ = nullptr;
+  std::uint32_t count_ = 0;
 };
-using ZeroedWords = std::unique_ptr<std::uint32_t[], Free>;  // of calloc(): pages that nobody touches cost nothing
 
 struct Session {
   Domain domain;
@@ -64,9 +84,9 @@ struct Session {
   std::uint64_t epoch = 0;
   std::uint32_t processors = 1;
   bool is_worker = false;
-  ZeroedWords counts;
-  ZeroedWords pins;
-  ZeroedWords waited;  // by slot: number of the last wait that was about it
+  SlotNumbers counts;
+  SlotNumbers pins;
+  SlotNumbers waited;  // by slot: number of the last wait that was about it
   std::uint32_t wait_number = 0;
   std::uint32_t block_count = 0;   // StoreBlocks alive
   std::vector<Index> unverified;   // spilled payloads that a thread reads to compare their checksum, without the GIL

@@ -27,10 +27,8 @@ constexpr std::uint32_t kDiscardBatch = 256;  // some milliseconds, in which no 
 void finish_set_up() {
   const char* spin = std::getenv("MINIRAY_SPIN");
   session->processors = spin != nullptr && std::strcmp(spin, "0") == 0 ? 0 : platform::processor_count();
-  const std::uint32_t capacity = session->domain.objects.slots.capacity() + 1;
-  for (ZeroedWords* words : {&session->counts, &session->pins, &session->waited}) {
-    words->reset(static_cast<std::uint32_t*>(std::calloc(capacity, sizeof(std::uint32_t))));
-    if (!*words) throw std::bad_alloc();
+  for (SlotNumbers* numbers : {&session->counts, &session->pins, &session->waited}) {
+    numbers->begin(session->domain.objects.slots.capacity());
   }
   forget_regions();
   session->releases.reserve(2 * kReleaseBatch);

@@ -34,7 +34,7 @@ bool are_refs(PyObject* list) {
 bool are_distinct(PyObject* refs) {
   Session& own = *session;
   if (++own.wait_number == 0) {  // the marks of 2^32 waits ago
-    std::fill_n(own.waited.get(), own.domain.objects.slots.capacity() + 1, 0);
+    own.waited.forget_all();
     own.wait_number = 1;
   }
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(refs); ++i) {
