@@ -76,17 +76,17 @@ def _points(run: Results, curve: Curve) -> str:
 
 
 def _all_curves(run: Results) -> str:
-    parts = []
+    parts = [circumstances(run)]
     for curve in CURVES.values():
         if run.points(curve.name):
             title = f"{curve.title}, against {curve.x_label}"
             parts += [f"### {title[0].upper()}{title[1:]}", f"{curve.theory} {verdict(run, curve.name)}".strip()]
             parts += [f"![{title}]({_PLOTS}/{curve.name}.svg)", _points(run, curve)]
-    return "\n\n".join(parts) or "Not measured in this run."
+    return "\n\n".join(parts)
 
 
 def render(run: Results, root: Path) -> list[Path]:
-    """Write all regions below a folder; return the files."""
+    """Write all regions below a folder, the curves only of a run that has any; return the files."""
     written = {
         root / "README.md": {
             "tasks": f"{circumstances(run)}\n\n{selection(run, _TASKS)}\n\n{_against_ray(run)}",
@@ -96,7 +96,7 @@ def render(run: Results, root: Path) -> list[Path]:
         },
         root / "docs" / "benchmarks.md": {
             "rows": _all_rows(run),
-            "curves": _all_curves(run),
+            **({"curves": _all_curves(run)} if any(map(run.points, CURVES)) else {}),
             "promises": _all_promises(run),
         },
     }
