@@ -7,8 +7,8 @@
 #include "python/streams.hpp"
 
 #include "python/call_site.hpp"
-#include "python/guard.hpp"
 #include "python/codec.hpp"
+#include "python/guard.hpp"
 #include "python/waiting.hpp"
 
 namespace miniray::python {

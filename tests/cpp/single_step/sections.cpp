@@ -69,7 +69,7 @@ constexpr Excuse kExcuses[] = {
     {"python/object_ref.cpp rebuild", kCombines},
     {"python/objects.cpp put_as", kCombines},
     {"python/objects.cpp put_or_find", kCombines},
-    {"python/objects.cpp wait_for_objects", kCombines},
+    {"python/waiting.cpp wait_for_objects", kCombines},
     {"python/objects.cpp fill_object", kCombines},
     {"python/session.cpp drop_count", kCombines},
     {"python/session.cpp flush_releases_now", kCombines},
