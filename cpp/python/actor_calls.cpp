@@ -1,6 +1,7 @@
 // python/actor_calls.cpp - see actor_calls.hpp.
 //
-// Invariants  Q1 of an actor that runs several calls at once the main thread alone begins them; any thread ends them.
+// Invariants  Q1 of an actor that runs several calls at once the main thread begins them, or a thread that takes them itself
+//                (call_threads.hpp); any thread ends them.
 //             Q2 an event loop that sleeps in its selector counts as a sleeper of the process [W1], though it is another thread, the bell,
 //                that the wake-up reaches: it waits on the wake word all the time, and writes to the loop's descriptor while `armed`.
 // Bell        [Q2] who arms: armed, sleeping + 1, then looks for calls. Caller: calls, wake + 1, then reads sleeping, and wakes. The bell:

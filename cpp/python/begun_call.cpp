@@ -28,7 +28,7 @@ struct BegunCall {
   Index task;
   Stage stage;
   bool knows_of_cancel;
-  bool in_thread;   // run(), not as a coroutine
+  bool in_thread;   // run_begun_call(), not as a coroutine
   bool takes_next;  // its thread takes the next call
   char exits;       // exit_actor() was called in it
   char streams;     // what it yields are results, and what it raises is one more

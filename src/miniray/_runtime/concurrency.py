@@ -1,6 +1,7 @@
 # _runtime/concurrency.py - actors that run several calls at once: what loops and threads have in common.
 #
-# Invariants  C1 the main thread begins calls, and gives each to its group; a group runs at most its limit at once.
+# Invariants  C1 the main thread begins calls, and gives each to its group, but for those that threads take themselves
+#                (thread_host.py); a group runs at most its limit at once.
 #             C2 a call that wants the actor to end (exit_actor, SystemExit) is never answered: it fails with the actor.
 #                No call begins after it; those that run are let finish.
 #             C3 whatever else than an Exception a method raises ends the process, as in an actor of one call at a time.
