@@ -5,6 +5,7 @@
 
 namespace miniray::python {
 
+// That an idle worker or host waits awake before it sleeps.
 inline constexpr std::uint64_t kIdleSpinNs = 100'000;
 
 [[nodiscard]] bool has_actor();

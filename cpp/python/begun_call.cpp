@@ -9,6 +9,7 @@
 #include "python/actor_calls.hpp"
 #include "python/call_threads.hpp"
 #include "python/guard.hpp"
+#include "python/raised.hpp"
 #include "python/task_run.hpp"
 
 namespace miniray::python {
@@ -46,17 +47,6 @@ const scheduler::TaskEntry& row(const BegunCall* call) { return session->domain.
 
 bool is_cancelled(const BegunCall* call) { return session != nullptr && row(call).has(scheduler::kCancelled); }
 
-// The current Python error, as except would give it.
-PyObject* take_raised() {
-  PyObject *type = nullptr, *raised = nullptr, *traceback = nullptr;
-  PyErr_Fetch(&type, &raised, &traceback);
-  PyErr_NormalizeException(&type, &raised, &traceback);
-  const Owned unused_type(type);
-  const Owned unused_traceback(traceback);
-  if (raised != nullptr && traceback != nullptr) PyException_SetTraceback(raised, traceback);
-  return raised;
-}
-
 // The current Python error becomes the result of the call; of one that streams, with a `generator`, one more.
 bool fail(Index task, Function* function, bool is_dependency, PyObject* generator = nullptr) {
   bool leave = false;
@@ -68,7 +58,7 @@ bool fail(Index task, Function* function, bool is_dependency, PyObject* generato
 void set_cancelled() {
   const Owned module(PyImport_ImportModule("miniray.exceptions"));
   const Owned error(module ? PyObject_CallMethod(module.get(), "TaskCancelledError", nullptr) : nullptr);
-  if (error) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
+  raise_object(error.get());
 }
 
 void forget_arguments(BegunCall* call) {
@@ -90,12 +80,6 @@ bool ends_quietly(PyObject* value) {
          PyUnicode_CheckExact(value) || PyBytes_CheckExact(value);
 }
 
-bool tell_owner(PyObject* self, PyObject* method, PyObject* value, PyObject* error) {
-  PyObject* given[] = {cast(self)->owner, self, value, error};
-  const Owned told(PyObject_VectorcallMethod(method, given, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
-  return told != nullptr;
-}
-
 // The owner of a coroutine counts its calls.
 bool forget(PyObject* self) {
   if (cast(self)->in_thread) return true;
@@ -106,17 +90,22 @@ bool forget(PyObject* self) {
 // It is over; without a value the current Python error tells how. False with a Python error.
 bool end(PyObject* self, Owned value) {
   BegunCall* call = cast(self);
-  const Owned error(value ? nullptr : take_raised());
+  const Owned error(value ? nullptr : take_raised().release());
   call->stage = Stage::kOver;
   forget_arguments(call);
   if (!value || call->exits != 0) {
-    if (!tell_owner(self, end_name, value ? value.get() : Py_None, error ? error.get() : Py_None)) return false;
+    const Owned told(PyObject_CallMethodObjArgs(call->owner, end_name, self, value ? value.get() : Py_None,
+                                                error ? error.get() : Py_None, nullptr));
+    if (!told) return false;
   } else if (has_actor()) {
     note_call_ended();
     takes_next = call->takes_next && ends_quietly(value.get());
     const bool is_answered = answer_with(call, value.get());
     takes_next = false;
-    if (!is_answered && !tell_owner(self, fail_name, Owned(take_raised()).get(), Py_None)) return false;
+    if (!is_answered) {
+      const Owned told(PyObject_CallMethodOneArg(call->owner, fail_name, take_raised().get()));
+      if (!told) return false;
+    }
   }
   return forget(self);
 }
@@ -138,8 +127,7 @@ PyObject* awaited_iterator(Owned value) {
 PyObject* call_method(const BegunCall* call) {
   const Owned function(PyObject_GetAttr(call->runnable, function_name));
   if (!function) return nullptr;
-  const Owned kept(Py_NewRef(call->values));  // the method may end its own call, by way of the Task's coroutine
-  return PyObject_Vectorcall(function.get(), reinterpret_cast<PyTupleObject*>(kept.get())->ob_item,
+  return PyObject_Vectorcall(function.get(), reinterpret_cast<PyTupleObject*>(call->values)->ob_item,
                              static_cast<std::size_t>(call->positional), call->names);
 }
 
@@ -152,8 +140,7 @@ PySendResult finish(PyObject* self, Owned value, PyObject** result) {
 PySendResult resume(PyObject* self, PyObject* sent, PyObject** result) {
   PyObject* value = nullptr;
   cast(self)->stage = Stage::kRuns;
-  const Owned coroutine(Py_NewRef(cast(self)->coroutine));
-  const PySendResult sending = PyIter_Send(coroutine.get(), sent, &value);
+  const PySendResult sending = PyIter_Send(cast(self)->coroutine, sent, &value);  // which nobody else runs or lets go meanwhile
   if (sending != PYGEN_NEXT) return finish(self, Owned(value), result);
   cast(self)->stage = Stage::kWaits;
   *result = value;
@@ -231,7 +218,7 @@ void set_thrown(PyObject* args) {
   PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
   if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) return;
   if (PyExceptionInstance_Check(type)) {
-    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(type)), type);
+    raise_object(type);
   } else if (PyExceptionClass_Check(type)) {
     PyErr_SetObject(type, value);
   } else {
@@ -294,7 +281,7 @@ PyObject* answer(PyObject* self, PyObject* error) {
   const BegunCall* call = cast(self);
   Function* function = begin_function(row(call));
   if (function == nullptr) return nullptr;
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
+  raise_object(error);
   if (!fail(call->task, function, false, call->streams != 0 ? Py_None : nullptr)) return nullptr;
   Py_RETURN_TRUE;
 }

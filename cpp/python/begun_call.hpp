@@ -3,7 +3,7 @@
 // Invariants  V1 it is a coroutine, so that an event loop's Task runs it; or a thread runs it as a whole. Either once.
 //             V2 a method that returned is answered here. What else may become of it its owner hears, in the thread that ran it, once:
 //                owner.end(call, value or None, error or None), when it raised, was cancelled before it ran, or is to end the actor;
-//                owner.fail(call, error, None), when what it returned could not be answered. Of a coroutine the owner hears
+//                owner.fail(error), when what it returned could not be answered. Of a coroutine the owner hears
 //                owner.forget(call) at last, also when it was dropped because calls are refused.
 //             V3 the arguments are let go before the answer.
 //             V4 who ran it is told by a context variable, which tasks and threads of asyncio inherit: what they start are its children.

@@ -3,6 +3,7 @@
 
 #include "python/arrays.hpp"
 #include "python/codec_layout.hpp"
+#include "python/raised.hpp"
 #include "python/store_memory.hpp"
 #include "scheduler/scheduler.hpp"
 
@@ -165,13 +166,8 @@ PyObject* Decoder::pickled() {
   PyObject* value = PyObject_Vectorcall(hooks.loads, arguments, 1, loads_keywords());
   fresh_.insert(fresh_.end(), collector.fresh.begin(), collector.fresh.end());
   if (value == nullptr && PyErr_ExceptionMatches(PyExc_Exception)) {
-    PyObject *type = nullptr, *raised = nullptr, *traceback = nullptr;
-    PyErr_Fetch(&type, &raised, &traceback);
-    PyErr_NormalizeException(&type, &raised, &traceback);
-    if (traceback != nullptr) (void)PyException_SetTraceback(raised, traceback);
-    Owned owned_type(type), owned_raised(raised), owned_traceback(traceback);
-    Owned told(PyObject_CallOneArg(hooks.unpickle_error, raised));
-    if (told) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(told.get())), told.get());
+    const Owned raised(take_raised());
+    raise_object(Owned(PyObject_CallOneArg(hooks.unpickle_error, raised.get())).get());
   }
   return value;
 }

@@ -10,7 +10,6 @@ namespace miniray::python {
 
 namespace {
 
-constexpr std::uint64_t kIdleSpinNs = 100'000;
 constexpr std::uint64_t kSurplusIdleNs = 2'000'000'000;
 
 std::uint32_t pool_size = 0;  // workers beyond this many leave when idle for long

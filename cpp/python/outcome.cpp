@@ -1,17 +1,14 @@
 #include "python/outcome.hpp"
 
+#include "python/raised.hpp"
+
 namespace miniray::python {
 
 bool encode_error(Outcome& outcome, Function* function, std::size_t count, bool is_dependency) {
-  // Takes the current Python error.
-  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) (void)PyException_SetTraceback(value, traceback);
-  Owned owned_type(type), owned_value(value), owned_traceback(traceback);
+  const Owned raised(take_raised());
   Owned name(function != nullptr ? Py_NewRef(function->name.get()) : PyUnicode_FromString("unknown"));
-  Owned stored(PyObject_CallFunctionObjArgs(worker_hooks.on_error.get(), name.get(), value, is_dependency ? Py_True : Py_False,
-                                            nullptr));
+  Owned stored(PyObject_CallFunctionObjArgs(worker_hooks.on_error.get(), name.get(), raised.get(),
+                                            is_dependency ? Py_True : Py_False, nullptr));
   if (!stored) return false;
   pickling_what = "error";
   outcome.error.reset(Py_NewRef(stored.get()));

@@ -2,6 +2,7 @@
 
 #include "python/codec.hpp"
 #include "python/guard.hpp"
+#include "python/raised.hpp"
 #include "python/store_memory.hpp"
 #include "runtime/write_guard.hpp"
 #include "store/large_copy.hpp"
@@ -192,13 +193,13 @@ PyObject* make_store_full(const char* reason, std::uint64_t needed, std::uint64_
 
 void raise_store_full(const char* reason, std::uint64_t needed, std::uint64_t used, std::uint64_t capacity, int system_error) {
   Owned exception(make_store_full(reason, needed, used, capacity, system_error));
-  if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  raise_object(exception.get());
 }
 
 PyObject* raise_lost(ObjectKey key, const char* reason) {
   Owned ref(make_bare_object_ref(key.id(session->domain.objects.nonce())));
   Owned exception(ref ? PyObject_CallFunction(hooks.lost_error, "Os", ref.get(), reason) : nullptr);
-  if (exception) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  raise_object(exception.get());
   return nullptr;
 }
 

@@ -9,6 +9,7 @@
 #include "python/call_site.hpp"
 #include "python/codec.hpp"
 #include "python/guard.hpp"
+#include "python/raised.hpp"
 #include "python/waiting.hpp"
 
 namespace miniray::python {
@@ -153,7 +154,7 @@ bool check_replay(const Producer& producer, std::uint64_t position) {
                                                                       static_cast<unsigned long long>(position),
                                                                       static_cast<unsigned long long>(produced)))
                            : nullptr);
-  if (error) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
+  raise_object(error.get());
   return false;
 }
 

@@ -10,6 +10,7 @@
 #include "python/objects.hpp"
 #include "python/outcome.hpp"
 #include "python/placement_groups.hpp"
+#include "python/raised.hpp"
 #include "python/streams.hpp"
 
 namespace miniray::python {
@@ -217,7 +218,7 @@ bool decode_arguments(const scheduler::TaskEntry& task, Arguments& arguments, bo
       value = decoder.item();
       if (value != nullptr && PyExceptionInstance_Check(value) && PyObject_IsInstance(value, hooks.ray_error) == 1) {
         Owned error(value);  // a RayError given as an argument is a failed argument, as in Ray
-        PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(value)), value);
+        raise_object(value);
         value = nullptr;
         is_dependency = true;
       }

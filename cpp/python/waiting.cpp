@@ -60,25 +60,32 @@ bool wait_for_refs(PyObject* refs, std::size_t wanted, std::int64_t deadline_ns)
   return deadline_ns == 0 || wait_for_objects(pending, wanted - ready, false, deadline_ns) != Waited::kError;
 }
 
-// (list, num_returns, timeout) of both functions; false with a Python error.
-bool parse(PyObject* const* arguments, Py_ssize_t count, std::size_t& wanted, std::int64_t& deadline_ns) {
+// (list, num_returns, timeout), as both functions have them.
+struct Request {
+  Owned refs;  // a copy: others may change the list meanwhile
+  std::size_t wanted = 0;
+  std::int64_t deadline_ns = 0;
+};
+
+// False with a Python error.
+bool parse(PyObject* const* arguments, Py_ssize_t count, Request& request) {
   if (count != 3 || !PyList_Check(arguments[0])) {
     PyErr_SetString(PyExc_TypeError, "expected (list, num_returns, timeout)");
     return false;
   }
-  wanted = PyLong_AsSize_t(arguments[1]);
-  return PyErr_Occurred() == nullptr && parse_deadline(arguments[2], deadline_ns);
+  request.wanted = PyLong_AsSize_t(arguments[1]);
+  if (PyErr_Occurred() != nullptr || !parse_deadline(arguments[2], request.deadline_ns)) return false;
+  request.refs.reset(PyList_GetSlice(arguments[0], 0, PyList_GET_SIZE(arguments[0])));
+  return request.refs != nullptr;
 }
 
 // _wait(list of refs, num_returns, timeout): indices of those that are ready, at most num_returns. The caller has checked the arguments.
 PyObject* wait_indices(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-  std::size_t wanted = 0;
-  std::int64_t deadline_ns = 0;
   if (!require_session()) return nullptr;
   const SessionUse use;
-  if (!parse(arguments, count, wanted, deadline_ns)) return nullptr;
-  const Owned refs(PyList_GetSlice(arguments[0], 0, PyList_GET_SIZE(arguments[0])));  // others may change the list meanwhile
-  if (!refs) return nullptr;
+  Request request;
+  if (!parse(arguments, count, request)) return nullptr;
+  const auto& [refs, wanted, deadline_ns] = request;
   if (!are_refs(refs.get()))
     return PyErr_Occurred() != nullptr ? nullptr : PyErr_Format(PyExc_TypeError, "_wait() expected a list of refs");
   if (!wait_for_refs(refs.get(), wanted, deadline_ns)) return nullptr;
@@ -95,13 +102,11 @@ PyObject* wait_indices(PyObject*, PyObject* const* arguments, Py_ssize_t count) 
 // _wait_for_refs(list, num_returns, timeout): (those that are ready, at most num_returns; the others), in their order. None for what the
 // caller has to look at: anything but distinct refs, or fewer than num_returns.
 PyObject* wait_refs(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-  std::size_t wanted = 0;
-  std::int64_t deadline_ns = 0;
   if (!require_session()) return nullptr;
   const SessionUse use;
-  if (!parse(arguments, count, wanted, deadline_ns)) return nullptr;
-  const Owned refs(PyList_GetSlice(arguments[0], 0, PyList_GET_SIZE(arguments[0])));
-  if (!refs) return nullptr;
+  Request request;
+  if (!parse(arguments, count, request)) return nullptr;
+  const auto& [refs, wanted, deadline_ns] = request;
   const Py_ssize_t total = PyList_GET_SIZE(refs.get());
   if (wanted == 0 || wanted > static_cast<std::size_t>(total) || !are_refs(refs.get()) || !are_distinct(refs.get()))
     return PyErr_Occurred() != nullptr ? nullptr : Py_NewRef(Py_None);
@@ -198,15 +203,11 @@ Waited wait_for_objects(const std::vector<ObjectKey>& keys, std::size_t needed, 
             domain.perform(wakes);
             blocked = true;
           }
-          for (;;) {
-            const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
-            const std::int64_t slice =
-                deadline_ns == platform::kForever || deadline_ns > now + kSignalSliceNs ? now + kSignalSliceNs : deadline_ns;
-            outcome = waiting.sleep(slice, session->ends);
-            if (outcome == runtime::WaitOutcome::kTimedOut && slice != deadline_ns)
-              outcome = runtime::WaitOutcome::kInterrupted;
-            break;
-          }
+          const auto now = static_cast<std::int64_t>(platform::monotonic_ns());
+          const std::int64_t slice =
+              deadline_ns == platform::kForever || deadline_ns > now + kSignalSliceNs ? now + kSignalSliceNs : deadline_ns;
+          outcome = waiting.sleep(slice, session->ends);
+          if (outcome == runtime::WaitOutcome::kTimedOut && slice != deadline_ns) outcome = runtime::WaitOutcome::kInterrupted;
         }
       }
       if (blocked) {

@@ -100,14 +100,23 @@ class Host(ABC):
         else:
             self._stop(error)
 
-    def fail(self, call: core.BegunCall, error: BaseException, _: None = None) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the process: a call could not be answered.
 
         Args:
-            call: It ran.
             error: Why.
         """
         self._stop(error)
+
+    @abstractmethod
+    def count(self) -> int:
+        """Return how many calls are begun and not over, of an actor without concurrency groups."""
+
+    def room(self) -> int:
+        """Return how many more calls may begin; those of concurrency groups wait in their groups."""
+        if self.ends:
+            return 0
+        return MOST_BEGUN if self.concurrency.groups else self.concurrency.limit - self.count()
 
     def _stop(self, fatal: BaseException | None = None) -> None:
         self.fatal = self.fatal or fatal

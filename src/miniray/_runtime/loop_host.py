@@ -18,7 +18,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
-from miniray._runtime.concurrency import DEFAULT_GROUP, MOST_BEGUN, Concurrency, Host
+from miniray._runtime.concurrency import DEFAULT_GROUP, Concurrency, Host
 from miniray.exceptions import TaskCancelledError
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class _Group:
         """Act on what a call of this loop raised; see :class:`Host`."""
         self._host.end(call, value, TaskCancelledError() if isinstance(error, asyncio.CancelledError) else error)
 
-    def fail(self, call: core.BegunCall, error: BaseException, _: None) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the process; see :class:`Host`."""
-        self._host.fail(call, error)
+        self._host.fail(error)
 
     def forget(self, call: core.BegunCall) -> None:
         """Let go of a call that is over; one that has no answer fails with the actor."""
@@ -152,11 +152,9 @@ class LoopHost(Host):
             raise error
         return value
 
-    def room(self) -> int:
-        """Return how many more calls may begin; those of other groups wait in their groups."""
-        if self.ends:
-            return 0
-        return MOST_BEGUN if self.concurrency.groups else self.concurrency.limit - len(self._groups[DEFAULT_GROUP])
+    def count(self) -> int:
+        """Return how many calls the default group has."""
+        return len(self._groups[DEFAULT_GROUP])
 
     def take(self) -> bool:
         """Begin the calls that are there; return whether there were any."""

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from miniray import _miniray_core as core
-from miniray._runtime.concurrency import DEFAULT_GROUP, MOST_BEGUN, Concurrency, Host
+from miniray._runtime.concurrency import DEFAULT_GROUP, Concurrency, Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,16 +68,15 @@ class ThreadHost(Host):
         try:
             core._run_calls(call)
         except BaseException as error:
-            self.fail(call, error)
+            self.fail(error)
 
     def wake(self) -> None:
         """Have the main thread look."""
         core._nudge()
 
-    def _room(self) -> int:
-        if self.ends:
-            return 0
-        return MOST_BEGUN if self.concurrency.groups else self.concurrency.limit - core._busy_threads()
+    def count(self) -> int:
+        """Return how many threads are busy: those that look for calls take theirs themselves."""
+        return core._busy_threads()
 
     def serve(self) -> None:
         """Give calls to the threads until the actor has ended."""
@@ -85,7 +84,7 @@ class ThreadHost(Host):
         core._run_in_threads(sys.maxsize if has_groups else self.concurrency.limit, not has_groups)
         while not self.ends or (core._busy_threads() > 0 and self.fatal is None):
             core._have_calls_been_cancelled()  # those that have not begun look for themselves, others are let finish
-            room = self._room()
+            room = self.room()
             calls = core._begin_calls(room) if room > 0 else []
             if calls is None:
                 return
