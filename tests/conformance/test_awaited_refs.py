@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import inspect
 import threading
 
@@ -115,8 +116,25 @@ def test_as_future_is_a_future_of_the_running_loop(back):
 
 
 def test_as_future_needs_a_loop(back):
-    with pytest.raises(RuntimeError, match=r"no (current|running) event loop"):
-        back.remote(5).as_future()
+    ref = back.remote(5)
+    # In a thread of its own: in the main thread, Python before 3.14 makes a loop for the first who asks.
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        future = threads.submit(ref.as_future)
+        with pytest.raises(RuntimeError, match=r"no (current|running) event loop"):
+            future.result()
+
+
+def test_as_future_is_of_the_loop_that_is_set_before_it_runs(back):
+    ref = back.remote(5)
+
+    def run():
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        with contextlib.closing(loop):
+            return loop.run_until_complete(ref.as_future())
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        assert threads.submit(run).result() == 5
 
 
 def test_wait_that_times_out_leaves_the_task_alone(ray, held, gate):

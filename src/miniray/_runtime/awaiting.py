@@ -187,14 +187,14 @@ def future(ref: core.ObjectRef[Any]) -> Future[Any]:
 
 
 def as_future(ref: core.ObjectRef[Any]) -> asyncio.Future[Any]:
-    """Answer ``ref.as_future()``; in a coroutine.
+    """Answer ``ref.as_future()``; in a coroutine, or where ``asyncio.set_event_loop`` has set a loop.
 
     Raises:
-        RuntimeError: No event loop runs in this thread.
+        RuntimeError: This thread has no event loop, neither running nor set.
     """
     import asyncio
 
-    return asyncio.wrap_future(future(ref), loop=asyncio.get_running_loop())
+    return asyncio.wrap_future(future(ref), loop=asyncio.get_event_loop())
 
 
 def _forget() -> None:
