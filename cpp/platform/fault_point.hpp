@@ -68,6 +68,8 @@ inline constexpr FaultPointFacts kFaultPoints[] = {
     {"spill.written", ""},
     {"spill.discarding", ""},
     {"task.claimed", ""},
+    {"lookout.before_look", ""},
+    {"lookout.after_look", ""},
     {"task.before_done", ""},
     {"task.after_done", ""},
     {"stream.before_item", ""},

@@ -104,6 +104,7 @@ RunState run_state(ProcessNumber process) noexcept {
   const char* position = read_status(process, text);
   if (position == nullptr || position[1] != ' ') return RunState::kOther;
   if (position[2] == 'T') return RunState::kStopped;
+  if (position[2] == 'R') return RunState::kRunnable;
   return position[2] == 't' ? RunState::kTraced : RunState::kOther;
 }
 

@@ -49,8 +49,8 @@ void wake_word(const std::uint32_t* word, int how_many) noexcept;
 // A descriptor that becomes readable when the process has ended (pidfd on
 // Linux), close-on-exec, or -errno.
 [[nodiscard]] Descriptor open_process(ProcessNumber process) noexcept;
-enum class RunState { kOther, kStopped, kTraced };  // by SIGSTOP and its like; by a debugger
-[[nodiscard]] RunState run_state(ProcessNumber process) noexcept;
+enum class RunState { kOther, kStopped, kTraced, kRunnable };      // by SIGSTOP and its like; by a debugger; runs, or would
+[[nodiscard]] RunState run_state(ProcessNumber process) noexcept;  // of its main thread
 // Kills exactly this process: not another one that has its number by now, and nobody when in doubt. 0, also when it has ended before;
 // -errno when that could not be told, as for want of a descriptor.
 int end_process(ProcessNumber process, std::uint64_t start_time) noexcept;

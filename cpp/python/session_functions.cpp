@@ -26,7 +26,8 @@ constexpr std::uint32_t kDiscardBatch = 256;  // some milliseconds, in which no 
 
 void finish_set_up() {
   const char* spin = std::getenv("MINIRAY_SPIN");
-  session->processors = spin != nullptr && std::strcmp(spin, "0") == 0 ? 0 : platform::processor_count();
+  session->processors =
+      spin != nullptr && std::strcmp(spin, "0") == 0 ? 0 : session->domain.header().scheduler.processors.get();
   for (SlotNumbers* numbers : {&session->counts, &session->pins, &session->waited}) {
     numbers->begin(session->domain.objects.slots.capacity());
   }
@@ -46,7 +47,7 @@ runtime::ProcessKind kind_of(const char* text) {
 }
 
 // _session_create(name, heap_bytes, spill_bytes, objects, tasks, processes, anonymous=False, heap size was given=False,
-//                 record call sites=False)
+//                 record call sites=False, processors=0: those of this process)
 PyObject* session_create(PyObject*, PyObject* args) {
   const char* name = nullptr;
   unsigned long long heap_bytes = 0;
@@ -55,8 +56,8 @@ PyObject* session_create(PyObject*, PyObject* args) {
   runtime::DomainConfig config;
   int heap_size_was_given = 0;
   int record_call_sites = 0;
-  if (!PyArg_ParseTuple(args, "sKKIII|ppp", &name, &heap_bytes, &spill_bytes, &config.object_capacity, &config.task_capacity,
-                        &config.process_capacity, &anonymous, &heap_size_was_given, &record_call_sites)) {
+  if (!PyArg_ParseTuple(args, "sKKIII|pppI", &name, &heap_bytes, &spill_bytes, &config.object_capacity, &config.task_capacity,
+                        &config.process_capacity, &anonymous, &heap_size_was_given, &record_call_sites, &config.processors)) {
     return nullptr;
   }
   config.heap_size_was_given = heap_size_was_given != 0 ? 1 : 0;

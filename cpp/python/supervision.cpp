@@ -9,6 +9,7 @@
 #include "python/guard.hpp"
 #include "python/session_functions.hpp"
 #include "recovery/dead_process.hpp"
+#include "runtime/lookout.hpp"
 
 namespace miniray::python {
 
@@ -158,6 +159,14 @@ PyObject* let_memory_watch_sleep(PyObject*, PyObject*) {
   return PyBool_FromLong(sleeps);
 }
 
+// _relieve_lookout(): if the idle worker that is to start more tasks is stopped, starts them. To be called again and again.
+PyObject* relieve_lookout(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  static runtime::LookoutRelief relief;
+  relief.look(session->domain);
+  Py_RETURN_NONE;
+}
+
 // _set_memory_retries(count): how often a task may be ended for memory and tried again; None: without a limit.
 PyObject* set_memory_retries(PyObject*, PyObject* count) {
   unsigned long value = scheduler::kRetryForever;
@@ -254,6 +263,7 @@ PyMethodDef methods[] = {
     {"_fail_stranded", guarded<fail_stranded>, METH_VARARGS, nullptr},
     {"_running_tasks", guarded<running_tasks>, METH_NOARGS, nullptr},
     {"_let_memory_watch_sleep", guarded<let_memory_watch_sleep>, METH_NOARGS, nullptr},
+    {"_relieve_lookout", guarded<relieve_lookout>, METH_NOARGS, nullptr},
     {"_set_memory_retries", guarded<set_memory_retries>, METH_O, nullptr},
     {"_set_stop_limit", guarded<set_stop_limit>, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},

@@ -36,7 +36,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 7;
+inline constexpr std::uint32_t kLayoutVersion = 8;
 
 // What a domain may have at most: of objects, tasks and registered workers, of processes (process_table.hpp: a slot fits into the lock's
 // word), and of bytes in a heap (pages are numbered with 32 bits).
@@ -51,6 +51,7 @@ struct DomainConfig {
   std::uint32_t placement_capacity = 1U << 14;
   std::uint32_t bundle_capacity = 1U << 16;
   std::uint32_t process_capacity = 1100;         // 1,024 workers, the driver, the supervisor, observers
+  std::uint32_t processors = 0;                  // leases that begin at once; 0: as many as this process may use
   std::uint32_t registered_worker_capacity = 0;  // of the low-level module's registry
   std::uint64_t heap_bytes = 1ULL << 30;
   std::uint64_t spill_bytes = 0;          // of the spill file, sparse; 0: nothing is spilled

@@ -218,6 +218,8 @@ DomainFailure Domain::create(const char* control_name, const char* heap_name, co
   platform::read_boot_id(plan.boot_id);
   platform::fill_random(&plan.objects.nonce, sizeof(plan.objects.nonce));
   plan.objects.nonce |= 1;
+  Transaction::init(plan.scheduler.processors, config.processors != 0 ? config.processors : platform::processor_count());
+  Transaction::init(plan.scheduler.running_limit, plan.scheduler.processors.get());
   Transaction::init(plan.scheduler.resources.shape_count, 1);
   std::strncpy(plan.scheduler.resources.resources[scheduler::kCpu].name, "CPU", 8);
   std::strncpy(plan.scheduler.resources.resources[scheduler::kGpu].name, "GPU", 8);

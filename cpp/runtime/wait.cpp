@@ -133,6 +133,7 @@ ObjectWait::~ObjectWait() {
 }
 
 void WaitAudit::look(Domain& domain) {
+  relief_.look(domain);
   const std::uint64_t begin = platform::monotonic_ns();
   if (next_ns_ == 0) next_ns_ = begin + kFirstNs;
   if (begin < next_ns_) return;
@@ -153,7 +154,15 @@ WaitOutcome wait_for_lease(Domain& domain, std::uint32_t processors, std::uint64
   const auto has_work = [&] {
     return entry.lease.get() != kNone || entry.worker_state.get() == static_cast<std::uint32_t>(process::WorkerState::kExiting);
   };
-  return wait_for_work(domain, processors, spin_ns, deadline_ns, has_work, true);
+  Lookout lookout(domain);
+  for (;;) {
+    const bool looks = lookout.is_on();
+    const std::int64_t next = looks ? lookout.next_look_ns() : deadline_ns;
+    const bool is_last = !looks || (deadline_ns != platform::kForever && deadline_ns <= next);
+    const WaitOutcome outcome = wait_for_work(domain, processors, spin_ns, is_last ? deadline_ns : next, has_work, true);
+    if (is_last || outcome != WaitOutcome::kTimedOut) return outcome;
+    lookout.look();
+  }
 }
 
 WaitOutcome wait_for_call(Domain& domain, std::uint32_t processors, std::uint64_t spin_ns, const scheduler::ActorEntry& actor) {

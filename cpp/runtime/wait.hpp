@@ -3,6 +3,7 @@
 // GIL         callers have released it.
 #pragma once
 
+#include "runtime/lookout.hpp"
 #include "runtime/spinning.hpp"
 
 namespace miniray::runtime {
@@ -51,8 +52,9 @@ class StandingWait {
   Index group_ = kNone;
 };
 
-// For a wait that lasts: what if it can never end, because damage lost the task, the wake-up or a list? Looks two seconds after the first
-// part of the wait, and then ever more rarely; never for more than a hundredth of the time. Costs a short wait nothing.
+// For a wait that lasts: what if it can never end, because the lookout is stopped, or damage lost the task, the wake-up or a list? For damage
+// it looks two seconds after the first part of the wait, and then ever more rarely; never for more than a hundredth of the time. Costs a
+// short wait nothing.
 class WaitAudit {
  public:
   // Between two parts of a wait, without the GIL. Throws Damage when the domain is damaged.
@@ -65,6 +67,7 @@ class WaitAudit {
   std::uint64_t pause_ns_ = kFirstNs;
   std::uint64_t next_ns_ = 0;  // of the next look; 0: the first part has not ended
   const char* suspected_ = nullptr;
+  LookoutRelief relief_;
 };
 
 // Nanoseconds to sleep until `deadline`; kForever without one; 0 when it is over.

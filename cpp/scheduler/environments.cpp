@@ -92,6 +92,7 @@ std::uint32_t Scheduler::give_way(Transaction& transaction, std::uint32_t index,
       --left;
     }
   }
+  dispatch(transaction, wakes);  // the lookout may have been among them
   return count - left;
 }
 
@@ -126,6 +127,11 @@ bool Scheduler::fail_environment_task(Transaction& transaction, std::uint32_t in
 const char* Scheduler::validate_environments() const {
   const std::uint32_t end = environment_count();
   const std::uint32_t idle = header_->idle_count.get();
+  if (const Index lookout = header_->lookout.get();
+      lookout != kNone && (*processes_)[lookout].worker_state.get() != as_word(WorkerState::kIdle))
+    return "scheduler: the lookout is not idle";
+  if (header_->running_limit.get() < header_->processors.get())
+    return "scheduler: fewer leases may run than there are processors";
   std::uint32_t chained = 0;
   for (std::uint32_t index = 0; index < kEnvironmentCapacity; ++index) {
     const Environment& found = header_->resources.environments[index];

@@ -38,6 +38,8 @@ void Scheduler::idle_remove(Transaction& transaction, Index worker) {
   if (next != kNone) transaction.set((*processes_)[next].idle_previous, previous);
   transaction.set(from_previous, next);
   transaction.add(header_->idle_count, kMinusOne);
+  if (header_->lookout.get() == worker) [[unlikely]]
+    transaction.set(header_->lookout, kNone);
 }
 
 void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes& wakes) {
@@ -62,6 +64,13 @@ void Scheduler::lease(Transaction& transaction, Index task, Index worker, Wakes&
   }
 }
 
+void Scheduler::count_one_less(Transaction& transaction) {
+  transaction.add(header_->running_count, kMinusOne);
+  const std::uint32_t processors = header_->processors.get();
+  if (header_->running_limit.get() != processors && header_->running_count.get() < processors) [[unlikely]]
+    transaction.set(header_->running_limit, processors);  // lookout.cpp L2
+}
+
 TaskEntry& Scheduler::leased_task(Index task) const {
   TaskEntry& entry = tasks[task];
   MINIRAY_SOUND(entry.state.get() == as_word(TaskState::kLeased), "scheduler: a worker's task is not leased");
@@ -77,7 +86,7 @@ void Scheduler::drop_lease(Transaction& transaction, Index worker, bool keeps_sh
     if (lends_cpu(holder.lease.get())) charge(transaction, index, holder.bundle.get(), -1, true);
     transaction.set(holder.blocked_depth, 0);
   } else {
-    transaction.add(header_->running_count, kMinusOne);
+    count_one_less(transaction);
   }
   if (!keeps_share) return_share(transaction, index, worker);
   transaction.set(holder.lease, kNone);
@@ -141,7 +150,7 @@ void Scheduler::begin_blocked(Transaction& transaction, ProcessId worker, Wakes&
   transaction.add(holder.blocked_depth, 1);
   if (holder.blocked_depth.get() > 1) return;
   transaction.set(holder.worker_state, as_word(WorkerState::kBlocked));
-  transaction.add(header_->running_count, kMinusOne);
+  count_one_less(transaction);
   if (lends_cpu(holder.lease.get())) charge(transaction, held_shape(holder.lease.get()), holder.bundle.get(), 1, true);
   dispatch(transaction, wakes);
 }

@@ -152,30 +152,44 @@ void Scheduler::make_ready(Transaction& transaction, Index task, bool first, Wak
     if (queue.environment.get() != 0) wakes.doorbell = true;  // it may have no worker at all
   } else if (queue.head.get() == kNone) {
     const Index worker = idle_head(queue);
-    if (worker != kNone) {
+    const bool is_full = header_->running_count.get() >= header_->running_limit.get();
+    if (worker != kNone && !is_full) [[likely]] {
       idle_remove(transaction, worker);
       lease(transaction, task, worker, wakes);
       wakes.add_worker(worker);
       return;
     }
-    wakes.doorbell = true;
+    if (worker != kNone) {
+      keep_lookout(transaction, queue, wakes);
+    } else {
+      wakes.doorbell = true;
+    }
   }
   transaction.set(entry.state, as_word(TaskState::kQueued));
   queue_push(transaction, task, first);
 }
 
 void Scheduler::dispatch(Transaction& transaction, Wakes& wakes) {
+  (void)dispatch_up_to(transaction, header_->running_limit.get(), wakes);
+}
+
+bool Scheduler::dispatch_up_to(Transaction& transaction, std::uint32_t most_running, Wakes& wakes) {
   if (header_->removed_placements.first.get() != kNone) [[unlikely]]
     wakes.removals = true;
-  while (transaction.room() > 128) {
+  for (;;) {
     std::uint64_t unserved = 0;
     const Index index = best_shape(unserved);
     wakes.doorbell = wakes.doorbell || unserved != ~0ULL;
-    if (header_->waiting_placements.first.get() != kNone) [[unlikely]] {
+    const bool has_room = transaction.room() > 128;
+    if (header_->waiting_placements.first.get() != kNone && has_room) [[unlikely]] {
       const std::uint64_t oldest = index == kNone ? ~0ULL : tasks[shape(index).head.get()].sequence.get();
       if (place_next(transaction, oldest < unserved ? oldest : unserved, wakes)) continue;
     }
-    if (index == kNone) return;
+    if (index == kNone) return false;
+    if (!has_room || header_->running_count.get() >= most_running) {
+      keep_lookout(transaction, shape(index), wakes);
+      return true;
+    }
     const Index worker = idle_head(shape(index));
     const Index task = shape(index).head.get();
     queue_pop(transaction, index);

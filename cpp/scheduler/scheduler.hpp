@@ -2,7 +2,8 @@
 //
 // Invariants  S1 a worker is idle, or leases one task, or is blocked inside one; the idle list holds exactly the idle ones,
 //                newest first; there is one for each environment.
-//             S2 after each section no idle worker exists beside a queued task of its environment whose demand fits.
+//             S2 after each section no idle worker exists beside a queued task of its environment whose demand fits; but for those that
+//                a lookout starts in a moment (lookout.cpp).
 //             S3 truth: task rows, worker_state, lease, bundle and GPUs of process rows. Derived: idle list, queues, available amounts.
 // Locks       every method with a Transaction runs under the domain's lock; wakes are listed and done by the caller afterwards.
 // Memory     while no worker holds a lease nobody looks at the memory: a lease then rings the supervisor (`memory_watch_sleeps`).
@@ -13,6 +14,7 @@
 #include "scheduler/death_notes.hpp"
 #include "scheduler/placement_entry.hpp"
 #include "scheduler/stream_entry.hpp"
+#include "scheduler/task_end.hpp"
 #include "scheduler/wait_table.hpp"
 
 namespace miniray::scheduler {
@@ -34,7 +36,12 @@ struct SchedulerHeader {
   Cell<std::uint32_t> memory_watch_sleeps;  // 1: the supervisor wants to be rung at the next lease
   Cell<std::uint64_t> next_sequence;
   Cell<std::uint64_t> finished_count;
-  Atomic<std::uint32_t> arrivals;  // futex word: tasks came (low-level module)
+  Cell<std::uint64_t> finished_at_look;  // the same when the lookout looked last
+  Cell<Index> lookout;                // idle worker that looks in a moment what more is to begin; kNone: nothing waits for it
+  Cell<std::uint32_t> looks;          // counts
+  Cell<std::uint32_t> processors;     // never changes
+  Cell<std::uint32_t> running_limit;  // so many leases begin at once; at least `processors`
+  Atomic<std::uint32_t> arrivals;     // futex word: tasks came (low-level module)
   Atomic<std::uint32_t> arrival_waiters;
   Atomic<std::uint32_t> doorbell_rung;  // the supervisor has been rung and has not looked yet
   Atomic<std::uint32_t> spinners;       // threads that spin for a result
@@ -45,48 +52,6 @@ struct SchedulerHeader {
   Cell<Index> ending;                   // actor whose calls are being failed
   DeathNotes death_notes;
 };
-
-enum class DeathCause : std::uint8_t {
-  kDied = 0,           // a note may say more
-  kNoWorker = 1,       // the task never ran: no worker could be started
-  kMemory = 2,         // ended by the memory monitor; tried again out of a budget of its own
-  kMemoryForGood = 3,  // the same, not tried again
-  kCancelled = 4,      // cancel(): nothing died
-  kEnvironment = 5,    // the task never ran: its environment could not be set up; a note says why
-  kGroupRemoved = 6,   // its placement group was removed; the same
-  kNoSuchNode = 7,     // it was to run on another machine; the same
-};
-
-// How a process ended, for the error that its task's callers get.
-struct ProcessEnd {
-  std::int32_t pid;
-  std::int32_t status;  // exit code, or minus the signal; kUnknownEnd when nobody could reap it
-  DeathCause cause = DeathCause::kDied;
-  std::uint32_t note = 0;  // of DeathNotes
-};
-inline constexpr std::int32_t kUnknownEnd = 0x7FFFFFFF;
-
-// Payload of an object that is in error because its worker died; the name follows.
-struct CrashRecord {
-  std::uint8_t format;  // kCrashFormat
-  DeathCause cause;
-  std::uint8_t padding[2];
-  std::int32_t pid;
-  std::int32_t status;
-  std::uint32_t attempts;
-  std::uint32_t name_bytes;
-  std::uint32_t note;
-};
-inline constexpr std::uint8_t kCrashFormat = 3;
-// Payload of an object in error because no memory, in the store or on disk, was left for it; lies inline.
-struct NoRoomRecord {
-  std::uint8_t format;  // kNoRoomFormat
-  std::uint8_t padding[7];
-  std::uint64_t needed_bytes;
-};
-inline constexpr std::uint8_t kNoRoomFormat = 5;
-// A function object's payload starts with this format byte, then the length of the task's name, and the name at byte 8.
-inline constexpr std::uint8_t kFunctionFormat = 4;
 
 class Scheduler {
  public:
@@ -235,6 +200,22 @@ class Scheduler {
   [[nodiscard]] bool fail_environment_task(Transaction& transaction, std::uint32_t environment, ProcessEnd end,
                                            std::uint64_t last_sequence, Wakes& wakes);
 
+  // --- lookout (lookout.cpp) -----------------------------------------------------------------------------------------
+  struct Watch {
+    Index lookout = kNone;
+    std::uint32_t looks = 0;
+    [[nodiscard]] bool operator==(const Watch&) const noexcept = default;
+  };
+  [[nodiscard]] Watch watch() const { return {header_->lookout.get(), header_->looks.get()}; }
+  // Whether, since the last look, those that run have finished a task each.
+  [[nodiscard]] bool tasks_are_short() const;
+  // By the lookout. `gets_on`: more leases would not get more done.
+  void look_out(Transaction& transaction, ProcessId worker, bool gets_on, Wakes& wakes);
+  // A demand whose tasks could begin, and that nobody will look at: against S2; kNone.
+  [[nodiscard]] Index neglected_shape() const;
+  // By anybody: the lookout has not looked since it was `seen`.
+  void relieve_lookout(Transaction& transaction, Watch seen, Wakes& wakes);
+
   // --- actors (actors.cpp, actor_calls.cpp) --------------------------------------------------------------------------
   // Row and handle object of a new actor, which its creator is to hold; kNone when a table has no row left.
   [[nodiscard]] Index create_actor(Transaction& transaction, Index hold_shape, std::uint32_t restarts, std::uint32_t flags,
@@ -350,6 +331,10 @@ class Scheduler {
   // that fits and lacks one, ~0 without any.
   [[nodiscard]] Index best_shape(std::uint64_t& unserved) const;
   [[nodiscard]] Index idle_head(const Shape& shape) const { return environment(shape.environment.get()).idle_head.get(); }
+  // True: what fits is left for the lookout, since so many leases run or the section has no room for more.
+  [[nodiscard]] bool dispatch_up_to(Transaction& transaction, std::uint32_t most_running, Wakes& wakes);
+  void keep_lookout(Transaction& transaction, const Shape& queue, Wakes& wakes);
+  void count_one_less(Transaction& transaction);  // of those that run
   void fail_head(Transaction& transaction, Index shape, ProcessEnd end, Wakes& wakes);
   [[nodiscard]] const char* validate_environments() const;
   void lease(Transaction& transaction, Index task, Index worker, Wakes& wakes);

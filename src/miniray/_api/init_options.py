@@ -134,6 +134,7 @@ class InitOptions(Record):
     Attributes:
         backend: What runs the tasks; only ``"local"`` in this release.
         num_cpus: CPUs that tasks may hold together.
+        processors: What this process may keep busy.
         num_gpus: GPUs that tasks may hold together.
         resources: Custom resources by name.
         memory_bytes: Memory that tasks may hold together; bookkeeping only.
@@ -167,6 +168,7 @@ class InitOptions(Record):
     """
 
     num_cpus: int
+    processors: int
     num_gpus: int
     memory_bytes: int
     store: machine.StorePlan
@@ -235,6 +237,7 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
         )
     if not isinstance(given["_system_config"] or {}, dict):
         raise TypeError("The _system_config must be a dict.")
+    processors = machine.cpu_count()
     memory = machine.memory_limit_bytes()
     wanted = given["object_store_memory"]
     store = machine.plan_store(None if wanted is None else _whole("object_store_memory", wanted, int))
@@ -247,7 +250,8 @@ def resolve_init_options(address: str | None = None, **kwargs: Any) -> InitOptio
     log_to_driver = given["log_to_driver"]
     return InitOptions(
         backend=backend,
-        num_cpus=_whole("CPU", num_cpus, machine.cpu_count),
+        num_cpus=_whole("CPU", num_cpus, lambda: processors),
+        processors=processors,
         num_gpus=_gpus(given["num_gpus"]),
         resources=_resources(given["resources"]),
         memory_bytes=_whole("memory", given["_memory"], lambda: max(0, memory - store.size_bytes)),

@@ -131,6 +131,7 @@ def init(address: str | None = None, **kwargs: Any) -> RayContext:
         runtime.start(
             runtime.SessionConfig(
                 pool_size=max(options.num_cpus, 1),
+                processors=options.processors,
                 totals=totals,
                 store=options.store,
                 spill_folder=options.spill_folder,

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -63,7 +64,8 @@ def cpu_count(root: Folder = _ROOT) -> int:
     """
     count = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        count = min(count, len(os.sched_getaffinity(0)) or 1)
+        with contextlib.suppress(OSError):  # a filter of system calls
+            count = min(count, len(os.sched_getaffinity(0)) or 1)
     quota = _cgroup_cpu_quota(root)
     if quota is not None:
         count = min(count, int(quota))

@@ -41,6 +41,7 @@ class SessionConfig(Record):
 
     Args:
         pool_size: Workers that are kept, at least 1.
+        processors: Tasks that begin at once, where more workers are there; and processes that wait awake.
         totals: Resources in steps of 1/10000, by name.
         store: Size and place of the object store.
         spill_folder: Folder on the disk that objects go to when the store is full.
@@ -64,6 +65,7 @@ class SessionConfig(Record):
     """
 
     pool_size: int
+    processors: int
     totals: Mapping[str, int]
     store: StorePlan
     spill_folder: str
@@ -135,6 +137,7 @@ class Runtime:
                 store.anonymous,
                 config.store_was_given,
                 config.record_call_sites,
+                config.processors,
             )
             is_created = True
             fault_point("session.created")

@@ -153,6 +153,7 @@ class Supervisor:
                 self._start_missing()
             discards_left = core._discard_places()
             self._memory.tend()
+            core._relieve_lookout()
             if trim_at is None:
                 trim_at = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
             elif time.monotonic() >= trim_at:

@@ -46,6 +46,7 @@ void World::open() {
   config.task_capacity = 60;
   config.actor_capacity = 20;
   config.process_capacity = 12;
+  config.processors = 1 + dice_.below(4);
   config.registered_worker_capacity = 8;
   config.heap_bytes = 512 << 10;
   config.spill_bytes = is_low_level_ ? 0 : 1 << 20;

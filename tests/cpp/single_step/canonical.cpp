@@ -149,11 +149,12 @@ std::vector<Word> canonical(const Image& image) {
   add_resources(writer, header.scheduler.resources);
   const scheduler::SchedulerHeader& shared = header.scheduler;
   const shm::Cell<std::uint32_t>* cells[] = {&shared.idle_count, &shared.running_count, &shared.worker_count, &shared.notifying,
-                                             &shared.ending};
+                                             &shared.ending,     &shared.lookout,       &shared.running_limit};
   std::uint64_t position = 0;
   for (const auto* found : cells) writer.cell("scheduler", position++, *found);
   writer.cell("sequence", 0, shared.next_sequence);
   writer.cell("finished count", 0, shared.finished_count);
+  writer.cell("finished count", 1, shared.finished_at_look);
   return std::move(writer.words);
 }
 

@@ -216,6 +216,10 @@ std::string operations_work(Domain& domain) {
 std::string fault_of(Domain& domain, const char* when) {
   if (domain.is_poisoned()) return std::string("poisoned ") + when;
   const char* fault = domain.validate();
+  if (fault == nullptr) {
+    const Transaction transaction(domain.lock);
+    if (domain.scheduler.neglected_shape() != kNone) fault = "a task could begin, and nobody will look";
+  }
   return fault == nullptr ? "" : std::string(fault) + " (" + when + ")";
 }
 

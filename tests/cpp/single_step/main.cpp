@@ -153,6 +153,7 @@ void run_scenario(const Scenario& scenario, Run& run) {
   config.heap_bytes = 44 * kPage;
   config.placement_capacity = 8;
   config.bundle_capacity = 16;
+  config.processors = 8;
   scenario.configure(config);
   world.open(config);
   scenario.prepare(world);

@@ -18,6 +18,7 @@ std::vector<Scenario> all_scenarios() {
   add_table_scenarios(list);
   add_scheduler_scenarios(list);
   add_environment_scenarios(list);
+  add_lookout_scenarios(list);
   add_actor_scenarios(list);
   add_stream_scenarios(list);
   add_placement_scenarios(list);

@@ -63,6 +63,7 @@ void add_spill_scenarios(std::vector<Scenario>& list);
 void add_table_scenarios(std::vector<Scenario>& list);
 void add_scheduler_scenarios(std::vector<Scenario>& list);
 void add_environment_scenarios(std::vector<Scenario>& list);
+void add_lookout_scenarios(std::vector<Scenario>& list);
 void add_actor_scenarios(std::vector<Scenario>& list);
 void add_stream_scenarios(std::vector<Scenario>& list);
 void add_placement_scenarios(std::vector<Scenario>& list);

@@ -39,6 +39,7 @@ constexpr Excuse kExcuses[] = {
     {"runtime/domain_files.cpp create",
      "before the domain's version is stored nobody attaches; whoever makes it next starts over"},
     {"runtime/wait.hpp wait_for_work", "looks at its lease under the lock, and changes nothing"},
+    {"runtime/lookout.cpp look", "calls Scheduler::look_out or relieve_lookout once, as `lookout` does"},
     {"store/object_table.cpp try_read", "looks again at a row that cannot be true, and changes nothing"},
     {"runtime/spilling.cpp reserve_payload",
      "discards after a refused growth, as `put given up` does; its other section is stepped"},
