@@ -11,6 +11,7 @@
 #include "python/after_task.hpp"
 #include "python/awaits.hpp"
 #include "python/begun_call.hpp"
+#include "python/call_group.hpp"
 #include "python/call_threads.hpp"
 #include "python/caller.hpp"
 #include "python/cancellation.hpp"
@@ -49,7 +50,8 @@ NB_MODULE(_miniray_core, module) {
         python::add_cancellation_functions, python::add_context_functions,     python::add_placement_group_functions,
         python::add_table_functions,        python::add_stream_functions,      python::add_stream_reader_type,
         python::add_environment_functions,  python::add_after_task_functions,  python::add_begun_call_type,
-        python::add_waiting_functions,      python::add_call_thread_functions, python::add_fault_functions}) {
+        python::add_call_group_type,        python::add_waiting_functions,     python::add_call_thread_functions,
+        python::add_fault_functions}) {
     if (!add(module.ptr())) throw nanobind::python_error();
   }
   namespace bindings = miniray::bindings;

@@ -11,9 +11,18 @@
 
 namespace miniray::python {
 
+// What a Runnable of _runtime/concurrency.py says, read once; of actors that run several calls at once.
+struct Method {
+  Owned function;
+  Owned name;
+  Owned group;
+  bool is_async = false;
+};
+
 struct Function {
   std::uint32_t generation = 0;
-  Owned callable;  // what runs
+  Owned callable;  // what runs; a Runnable, of which `method` has the parts when one of its calls has begun
+  Method method;
   Owned name;      // str
   Owned retry_on;  // None, True, or a tuple of exception types
   Owned threads;   // OMP_NUM_THREADS for it, a str

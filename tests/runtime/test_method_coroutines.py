@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import sys
 
@@ -123,6 +124,27 @@ def test_a_call_is_a_task_with_the_name_of_its_method(ray, actor):
     assert found["frame"] == "own_task"
     assert "Looped.own_task" in found["text"]
     assert ray.get(actor.own_task_is_done.remote()) == (True, None)
+
+
+class Partial:
+    def __init__(self):
+        self.give = functools.partial(self.give, 1)  # it has no name
+
+    def give(self, *values):
+        return values
+
+    async def is_async(self):
+        return asyncio.current_task().get_name()
+
+
+class Threaded(Partial):
+    is_async = None
+
+
+@pytest.mark.parametrize("kind", [Partial, Threaded])
+def test_method_without_a_name_runs(ray, kind):
+    actor = ray.remote(num_cpus=0, max_concurrency=2)(kind).remote()
+    assert ray.get(actor.give.remote(2)) == (1, 2)
 
 
 def test_arguments_of_all_kinds_arrive(ray, actor):

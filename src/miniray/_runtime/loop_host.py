@@ -45,46 +45,37 @@ class _Mailbox(selectors.DefaultSelector):
             core._end_sleep()
 
 
-class _Group:
+class _Group(core.CallGroup):
     """A loop, and how many calls it runs; others wait."""
 
     def __init__(self, host: LoopHost, loop: asyncio.AbstractEventLoop, limit: int) -> None:
-        self.loop = loop
+        super().__init__(loop, limit)
         self._host = host
-        self._limit = limit
-        self._tasks: dict[core.BegunCall, asyncio.Task[None] | None] = {}
         self._waiting: collections.deque[core.BegunCall] = collections.deque()
-        self._begins_waiting = False
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         """Return how many calls are here, running or not."""
-        return len(self._tasks) + len(self._waiting)
+        return len(self) + len(self._waiting)
 
-    def put(self, call: core.BegunCall) -> None:
-        """Run a call, or let it wait; in the thread of the loop."""
-        if len(self._tasks) >= self._limit:
-            self._waiting.append(call)
-            return
-        call.owner = self
-        if self.loop.get_task_factory() is None:
-            self._tasks[call] = asyncio.Task(call, loop=self.loop, name=call.__name__)  # as create_task, but sooner
-            return
-        self._tasks[call] = None
-        task = self.loop.create_task(call)
-        if call in self._tasks:  # an eager task factory may have run all of it
-            self._tasks[call] = task
+    def delay(self, call: core.BegunCall) -> None:
+        """Let a call wait: as many as may run do."""
+        self._waiting.append(call)
+        self.delays = True
 
-    def _begin_waiting(self) -> None:
-        if self._begins_waiting:  # a call that an eager task factory ran to its end
-            return
-        self._begins_waiting = True
-        while self._waiting and len(self._tasks) < self._limit:
+    def resume(self) -> None:
+        """Run calls that waited, now that others are over."""
+        self.delays = False  # a call that an eager task factory runs to its end does not come here
+        while self._waiting and len(self) < self.limit:
             self.put(self._waiting.popleft())
-        self._begins_waiting = False
+        self.delays = bool(self._waiting)
+
+    def over(self) -> None:
+        """Have the host look: a call is over, and it waits for all of them."""
+        self._host.wake()
 
     def cancel(self) -> None:
         """Cancel the coroutines of calls that are cancelled; in the thread of the loop."""
-        for call, task in self._tasks.items():
+        for call, task in [*self.tasks.items()]:
             if task is not None and call.hears_of_cancel():
                 task.cancel()
 
@@ -95,14 +86,6 @@ class _Group:
     def fail(self, error: BaseException) -> None:
         """End the process; see :class:`Host`."""
         self._host.fail(error)
-
-    def forget(self, call: core.BegunCall) -> None:
-        """Let go of a call that is over; one that has no answer fails with the actor."""
-        del self._tasks[call]
-        if self._waiting:
-            self._begin_waiting()
-        if self._host.ends:
-            self._host.wake()
 
 
 def _warn_of_blocking() -> None:
@@ -127,7 +110,8 @@ class LoopHost(Host):
         mailbox.host = self
         self.loop = asyncio.SelectorEventLoop(mailbox)
         asyncio.set_event_loop(self.loop)
-        self._groups = {DEFAULT_GROUP: _Group(self, self.loop, concurrency.limit)}
+        self._default = _Group(self, self.loop, concurrency.limit)
+        self._groups = {DEFAULT_GROUP: self._default}
         for name, limit in concurrency.groups.items():
             loop = asyncio.new_event_loop()
             self._groups[name] = _Group(self, loop, limit)
@@ -154,7 +138,7 @@ class LoopHost(Host):
 
     def count(self) -> int:
         """Return how many calls the default group has."""
-        return len(self._groups[DEFAULT_GROUP])
+        return self._default.count()
 
     def take(self) -> bool:
         """Begin the calls that are there; return whether there were any."""
@@ -167,6 +151,9 @@ class LoopHost(Host):
             self.serving = False
             self.loop.stop()
             return True
+        if len(self._groups) == 1:
+            self._default.put_all(calls)
+            return bool(calls)
         for call in calls:
             group = self._groups[call.group]
             if group.loop is self.loop:
@@ -180,7 +167,7 @@ class LoopHost(Host):
         self.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
-        if self.ends and (self.fatal is not None or not any(map(len, self._groups.values()))):
+        if self.ends and (self.fatal is not None or not any(group.count() for group in self._groups.values())):
             self.loop.stop()
 
     def serve(self) -> None:
