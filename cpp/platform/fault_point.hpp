@@ -67,6 +67,7 @@ inline constexpr FaultPointFacts kFaultPoints[] = {
     {"spill.writing", ""},
     {"spill.written", ""},
     {"spill.discarding", ""},
+    {"heap.trimming", ""},
     {"task.claimed", ""},
     {"lookout.before_look", ""},
     {"lookout.after_look", ""},

@@ -243,7 +243,7 @@ PyObject* configure_hooks(PyObject*, PyObject* args, PyObject* kwargs) {
 
 // --- housekeeping --------------------------------------------------------------------------------------------------
 
-// _trim_wanted(): whether the tables hold pages worth giving back.
+// _trim_wanted(): whether, since the last _trim(), tables or heap came to hold pages worth giving back.
 PyObject* trim_wanted(PyObject*, PyObject*) {
   return PyBool_FromLong(session != nullptr && session->domain.header().scheduler.trim_wanted.load_relaxed() != 0);
 }
@@ -252,6 +252,24 @@ PyObject* trim_wanted(PyObject*, PyObject*) {
 PyObject* trim(PyObject*, PyObject*) {
   if (!require_session()) return nullptr;
   return PyLong_FromUnsignedLongLong(session->domain.trim());
+}
+
+// _is_heap_trimmable(): whether the heap holds memory worth giving back.
+PyObject* is_heap_trimmable(PyObject*, PyObject*) {
+  return PyBool_FromLong(session != nullptr && session->domain.heap.is_trimmable());
+}
+
+// _begin_heap_trim(): decides how much of it goes; _trim_heap() does it.
+PyObject* begin_heap_trim(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  session->domain.begin_heap_trim();
+  Py_RETURN_NONE;
+}
+
+// _trim_heap(): gives a part of the heap's memory back, to be called again and again with pauses; how many bytes, 0: that is all.
+PyObject* trim_heap(PyObject*, PyObject*) {
+  if (!require_session()) return nullptr;
+  return PyLong_FromUnsignedLongLong(session->domain.trim_heap());
 }
 
 // _discard_places(): gives the disk space of some freed places in the spill file back; whether more are left.
@@ -299,6 +317,9 @@ PyMethodDef methods[] = {
     {"_trim_wanted", guarded<trim_wanted>, METH_NOARGS, nullptr},
     {"_discard_places", guarded<discard_places>, METH_NOARGS, nullptr},
     {"_trim", guarded<trim>, METH_NOARGS, nullptr},
+    {"_is_heap_trimmable", guarded<is_heap_trimmable>, METH_NOARGS, nullptr},
+    {"_begin_heap_trim", guarded<begin_heap_trim>, METH_NOARGS, nullptr},
+    {"_trim_heap", guarded<trim_heap>, METH_NOARGS, nullptr},
     {"_processes", guarded<list_processes>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };

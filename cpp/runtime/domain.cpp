@@ -42,8 +42,9 @@ void Domain::wire(const ControlHeader& layout) noexcept {
   ControlHeader& found = header();
   processes = ProcessTable(region_, &found.processes, layout.processes);
   lock = shm::Lock(region_, control_bytes_, reinterpret_cast<shm::LockBlock*>(region_ + layout.lock_offset), &processes);
-  heap = PageHeap(region_, &found.heap, layout.heap, control_file_, heap_file_, heap_file_offset_);
-  spill = PageHeap(region_, &found.spill, layout.spill, control_file_, -1, 0);
+  heap =
+      PageHeap(region_, &found.heap, layout.heap, control_file_, heap_file_, heap_file_offset_, &found.scheduler.trim_wanted);
+  spill = PageHeap(region_, &found.spill, layout.spill, control_file_, -1, 0, nullptr);
   shm::Atomic<std::uint32_t>* trim_wanted = &found.scheduler.trim_wanted;
   objects = ObjectTable(region_, &found.objects, layout.objects, &heap, &spill, heap_write_, heap_read_, control_file_, 0,
                         trim_wanted);
@@ -146,6 +147,19 @@ std::uint64_t Domain::trim() {
                               scheduler.placements.trim(lock) + scheduler.bundles.trim(lock) + waits.nodes.trim(lock) +
                               waits.groups.trim(lock);
   found.trimmer.store_ordered(0);
+  return bytes;
+}
+
+void Domain::begin_heap_trim() {
+  Transaction transaction(lock);
+  heap_keep_ = heap.begin_trim(transaction);
+}
+
+std::uint64_t Domain::trim_heap() {
+  if (heap_keep_ == kNone) return 0;
+  const Transaction transaction(lock);
+  const std::uint64_t bytes = heap.trim_part(transaction, heap_keep_);
+  if (bytes == 0) heap_keep_ = kNone;
   return bytes;
 }
 

@@ -36,7 +36,7 @@ using store::ObjectTable;
 using store::PageHeap;
 
 inline constexpr std::uint64_t kMagic = 0x59415249'4E494D01ULL;
-inline constexpr std::uint32_t kLayoutVersion = 8;
+inline constexpr std::uint32_t kLayoutVersion = 9;
 
 // What a domain may have at most: of objects, tasks and registered workers, of processes (process_table.hpp: a slot fits into the lock's
 // word), and of bytes in a heap (pages are numbered with 32 bits).
@@ -181,6 +181,9 @@ class Domain {
   [[nodiscard]] int may_grow_heap(std::uint64_t offset, std::uint64_t size_bytes);
   // Gives pages of emptied tables back to the system; returns how many bytes. The supervisor's work.
   std::uint64_t trim();
+  // The heap's memory is given back in parts, by calls of trim_heap() with pauses between them, until one gives nothing.
+  void begin_heap_trim();
+  std::uint64_t trim_heap();
   void finish_trim_of(ProcessId dead);
   // Wakes whom a finished section listed. Outside the lock.
   void perform(const Wakes& wakes);
@@ -242,6 +245,7 @@ class Domain {
   platform::Descriptor doorbell_ = -1;
   platform::Descriptor spill_file_ = -1;
   std::byte* spill_read_ = nullptr;
+  Index heap_keep_ = kNone;                     // of PageHeap::trim_part()
   std::atomic<std::int64_t> growth_credit_{0};  // bytes the heap may grow by before the machine's memory is looked at again
   ProcessId self_;
 };

@@ -22,7 +22,10 @@ std::uint64_t PageHeap::charged_bytes(std::uint64_t size_bytes) noexcept {
   return std::uint64_t{pages_for(size_bytes)} * kPageBytes;
 }
 
-void PageHeap::initialize(Transaction& transaction) { transaction.set(header_->high_page, 1); }
+void PageHeap::initialize(Transaction& transaction) {
+  transaction.set(header_->high_page, 1);
+  transaction.set(header_->peak_page, 1);
+}
 
 AllocateResult PageHeap::allocate(Transaction& transaction, std::uint64_t size_bytes, std::uint64_t& offset, bool may_grow) {
   AllocateResult result = AllocateResult::kDone;
@@ -79,16 +82,16 @@ int PageHeap::ensure_rows(std::uint64_t size_bytes) {
 int PageHeap::ensure_backed(std::uint64_t offset, std::uint64_t size_bytes) {
   MINIRAY_SOUND(is_valid_range(offset, size_bytes), "heap: a payload lies outside");
   const std::uint64_t needed = (offset + size_bytes + kPageBytes - 1) / kPageBytes;
-  std::uint64_t backed = checked_pages(header_->backed_pages);
-  if (backed >= needed) [[likely]]
-    return 0;
   const std::uint64_t wanted = std::min(page_count_, needed + kBackingStepPages);
-  const int error =
-      platform::reserve_pages(heap_file_, heap_file_offset_ + backed * kPageBytes, (wanted - backed) * kPageBytes);
-  if (error != 0) return error;
-  while (backed < wanted && !header_->backed_pages.compare_exchange(backed, wanted)) {
+  for (;;) {
+    std::uint64_t backed = checked_pages(header_->backed_pages);
+    if (backed >= needed) [[likely]]
+      return 0;
+    const int error =
+        platform::reserve_pages(heap_file_, heap_file_offset_ + backed * kPageBytes, (wanted - backed) * kPageBytes);
+    if (error != 0) return error;
+    if (header_->backed_pages.compare_exchange(backed, wanted)) return 0;
   }
-  return 0;
 }
 
 std::uint64_t PageHeap::checked_pages(const Atomic<std::uint64_t>& backed) const {
@@ -102,6 +105,33 @@ std::uint32_t PageHeap::pages_of(std::uint32_t page) const {
   const std::uint32_t end = header_->high_page.get();
   MINIRAY_SOUND(page != 0 && page < end && pages != 0 && pages <= end - page, "heap: a run has an impossible length");
   return pages;
+}
+
+// --- giving memory back -----------------------------------------------------------------------------------------------
+
+std::uint32_t PageHeap::begin_trim(Transaction& transaction) {
+  for (std::uint32_t size_class = 0; size_class < kClassCount; ++size_class) {
+    while (transaction.room() > 1024 && release_empty_slab(transaction, size_class)) {
+    }
+  }
+  const std::uint32_t high = header_->high_page.get();
+  const std::uint64_t used = std::max(high, header_->peak_page.get()) + spare_pages();
+  transaction.set(header_->peak_page, high);
+  const std::uint64_t backed = checked_pages(header_->backed_pages);
+  if (backed < used + part_pages()) return shm::kNone;
+  return static_cast<std::uint32_t>(backed - std::max((backed - used) / 2, part_pages()));
+}
+
+std::uint64_t PageHeap::trim_part(const Transaction&, std::uint32_t keep) {
+  std::uint64_t backed = checked_pages(header_->backed_pages);
+  const std::uint64_t end = std::max(keep, header_->high_page.get());
+  if (keep == shm::kNone || backed <= end) return 0;
+  const std::uint64_t begin = std::max(end, backed - std::min(backed, part_pages()));
+  const std::uint64_t size_bytes = (backed - begin) * kPageBytes;
+  if (!header_->backed_pages.compare_exchange(backed, begin)) return 0;  // somebody backs more just now
+  MINIRAY_FAULT_POINT("heap.trimming");
+  (void)platform::discard_pages(heap_file_, heap_file_offset_ + begin * kPageBytes, size_bytes);
+  return size_bytes;
 }
 
 // --- runs -------------------------------------------------------------------------------------------------------------
@@ -177,6 +207,7 @@ std::uint32_t PageHeap::take_wilderness(Transaction& transaction, std::uint32_t 
     return shm::kNone;
   }
   transaction.set(header_->high_page, page + pages);
+  if (page + pages > header_->peak_page.get()) transaction.set(header_->peak_page, page + pages);
   result = AllocateResult::kDone;
   return page;
 }
@@ -270,6 +301,8 @@ void PageHeap::put_run(Transaction& transaction, std::uint32_t page, std::uint32
   }
   if (page + pages == header_->high_page.get()) {
     transaction.set(header_->high_page, page);
+    if (trim_wanted_ != nullptr && trim_wanted_->load_relaxed() == 0 && is_trimmable()) [[unlikely]]
+      trim_wanted_->store_relaxed(1);
     return;
   }
   mark_run(transaction, page, pages, RunKind::kFree);

@@ -10,6 +10,9 @@
 //             H5 blocks start on 64 bytes, runs on a page.
 //             H6 a heap that discards (a spill file) hands a freed run out again only after its disk space was given back, or when
 //                nothing else is left; the run that is being given back (`discarding`) never.
+//             H7 trim: what lies between the wilderness's beginning and `backed_pages` is memory of the system that nobody uses. A part at
+//                its end is given back under the lock: first the limit, then the pages. Whoever has taken a run, and backs it outside the
+//                lock, lies below the wilderness: no part of it is given back, and who finds the limit lower than before backs again.
 // Cost        every operation is O(1): two-level segregated fit (Masmano et al., "TLSF", 2004) over pages; what was used before
 //             comes before the wilderness, last freed first, because pages that were touched before copy many times faster.
 // Crash       journaled whole. A block reserved for an object that is being written belongs to that object's row. A discard that was
@@ -55,8 +58,10 @@ struct PageHeapHeader {
   Cell<std::uint32_t> second_level_bits[kFirstLevels];
   Cell<std::uint32_t> partial[kClassCount];
   Cell<std::uint32_t> high_page;     // where the wilderness begins
+  Cell<std::uint32_t> peak_page;     // the highest that it began since begin_trim()
   Cell<std::uint32_t> discard_head;  // freed runs whose disk space is to be given back
   Cell<std::uint32_t> discarding;    // the run whose space is being given back; kNone: none
+  std::uint32_t padding;
   Cell<std::uint64_t> used_bytes;
   Atomic<std::uint32_t> discard_wanted;  // 1: there are runs to discard; 2: the supervisor has been told
   std::uint32_t discards;                // 1: freed runs are discarded before they are free
@@ -73,7 +78,7 @@ class PageHeap {
  public:
   PageHeap() = default;
   PageHeap(std::byte* region, PageHeapHeader* header, const PageHeapHeader& layout, platform::Descriptor control_file,
-           platform::Descriptor heap_file, std::uint64_t heap_file_offset) noexcept
+           platform::Descriptor heap_file, std::uint64_t heap_file_offset, Atomic<std::uint32_t>* trim_wanted) noexcept
       : header_(header),
         rows_(reinterpret_cast<PageRow*>(region + layout.rows_offset)),
         page_count_(layout.page_count),
@@ -81,7 +86,8 @@ class PageHeap {
         discards_(layout.discards != 0),
         control_file_(control_file),
         heap_file_(heap_file),
-        heap_file_offset_(heap_file_offset) {}
+        heap_file_offset_(heap_file_offset),
+        trim_wanted_(trim_wanted) {}
 
   // Makes everything wilderness; the creator calls it once, before others attach.
   void initialize(Transaction& transaction);
@@ -98,6 +104,16 @@ class PageHeap {
   // that run. 0 or -errno.
   [[nodiscard]] int ensure_backed(std::uint64_t offset, std::uint64_t size_bytes);
 
+  // Down to which page trim_part() is to give memory back (H7): it keeps what was used since the last begin_trim(), a spare, and half of the
+  // rest, so that what comes and goes within seconds is not given back each time. kNone: nothing.
+  [[nodiscard]] std::uint32_t begin_trim(Transaction& transaction);
+  // Some megabytes; how many bytes. 0: nothing is left above that page.
+  [[nodiscard]] std::uint64_t trim_part(const Transaction& transaction, std::uint32_t keep);
+  // Whether there is more than the spare.
+  [[nodiscard]] bool is_trimmable() const {
+    return header_->backed_pages.load_acquire() >= header_->high_page.get() + spare_pages() + part_pages();
+  }
+
   // Takes the next run to discard; the caller gives back its space outside the lock and calls end_discard(). False: none.
   [[nodiscard]] bool begin_discard(Transaction& transaction, std::uint64_t& offset, std::uint64_t& size_bytes);
   void end_discard(Transaction& transaction);
@@ -112,7 +128,7 @@ class PageHeap {
 
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return header_->used_bytes.get(); }
   [[nodiscard]] std::uint64_t capacity_bytes() const noexcept { return (page_count_ - 1) * kPageBytes; }
-  // How much of the file has been reserved: what the heap has ever needed at once.
+  // How much of the file is reserved: what the heap has needed at once, less what was trimmed.
   [[nodiscard]] std::uint64_t backed_bytes() const noexcept { return header_->backed_pages.load_acquire() * kPageBytes; }
   [[nodiscard]] static std::uint64_t charged_bytes(std::uint64_t size_bytes) noexcept;  // what a block of that size takes
   [[nodiscard]] bool is_valid_range(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
@@ -126,6 +142,16 @@ class PageHeap {
   void rebuild(Transaction& transaction);
 
  private:
+  // What trimming leaves, for the next burst, and what it gives back at a time: some tenths of a millisecond, for which all others wait.
+  [[nodiscard]] std::uint64_t spare_pages() const noexcept {
+    return page_count_ / 8 < kSparePages ? page_count_ / 8 : kSparePages;
+  }
+  [[nodiscard]] std::uint64_t part_pages() const noexcept {
+    return page_count_ / 16 < kPartPages ? page_count_ / 16 : kPartPages;
+  }
+  static constexpr std::uint64_t kSparePages = (16U << 20) / kPageBytes;
+  static constexpr std::uint64_t kPartPages = (4U << 20) / kPageBytes;
+
   [[nodiscard]] PageRow& row(std::uint64_t page) const {
     MINIRAY_SOUND(page < page_count_, "heap: a number of a page that is not there");
     return rows_[page];
@@ -163,6 +189,7 @@ class PageHeap {
   platform::Descriptor control_file_ = -1;
   platform::Descriptor heap_file_ = -1;
   std::uint64_t heap_file_offset_ = 0;
+  Atomic<std::uint32_t>* trim_wanted_ = nullptr;  // null: it is never trimmed
 };
 
 }  // namespace miniray::store

@@ -25,7 +25,7 @@ struct HeapFixture final : miniray::shm::HolderProbe {
     header->rows_offset = kRowsOffset;
     header->backed_pages.store_relaxed(1);
     header->discards = discards ? 1 : 0;
-    heap = miniray::store::PageHeap(region, header, *header, control_file, heap_file, 0);
+    heap = miniray::store::PageHeap(region, header, *header, control_file, heap_file, 0, &trim_wanted);
     miniray::shm::Transaction transaction(lock);
     heap.initialize(transaction);
   }
@@ -79,5 +79,6 @@ struct HeapFixture final : miniray::shm::HolderProbe {
   std::byte* region;
   miniray::shm::Lock lock;
   miniray::store::PageHeapHeader* header;
+  miniray::shm::Atomic<std::uint32_t> trim_wanted{};
   miniray::store::PageHeap heap;
 };

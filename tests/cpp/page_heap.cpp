@@ -56,6 +56,56 @@ void a_full_heap_says_so_and_works_again_after_a_free() {
   EXPECT(fixture.allocate(1) != 0);
 }
 
+std::uint64_t trim(HeapFixture& fixture) {
+  std::uint32_t keep = 0;
+  {
+    miniray::shm::Transaction transaction(fixture.lock);
+    keep = fixture.heap.begin_trim(transaction);
+  }
+  std::uint64_t total = 0;
+  for (std::uint64_t bytes = 1; bytes != 0; total += bytes) {
+    const miniray::shm::Transaction transaction(fixture.lock);
+    bytes = fixture.heap.trim_part(transaction, keep);
+  }
+  EXPECT_VALID(fixture.heap);
+  return total;
+}
+
+void memory_that_stays_free_goes_back_to_the_system() {
+  constexpr std::uint64_t kMegabyte = 1U << 20;
+  HeapFixture fixture(256 * kMegabyte / 4096);
+  const auto resident = [&] { return miniray::platform::file_resident_bytes(fixture.heap_file); };
+  const std::uint64_t small = fixture.allocate(kMegabyte);
+  const std::uint64_t large = fixture.allocate(160 * kMegabyte);
+  EXPECT(fixture.heap.ensure_backed(small, kMegabyte) == 0 && fixture.heap.ensure_backed(large, 160 * kMegabyte) == 0);
+  EXPECT(resident() >= 161 * kMegabyte && fixture.trim_wanted.load_relaxed() == 0);
+  fixture.free(large, 160 * kMegabyte);
+  EXPECT(fixture.trim_wanted.load_relaxed() == 1);
+  EXPECT(trim(fixture) == 0);  // it was used since the last time
+  const std::uint64_t given = trim(fixture);
+  EXPECT(given > 70 * kMegabyte && given < 75 * kMegabyte);  // half of what is above the spare of 16
+  EXPECT(resident() <= 161 * kMegabyte + 64 * 4096 - given);
+  while (fixture.heap.is_trimmable()) EXPECT(trim(fixture) != 0);
+  EXPECT(resident() >= 17 * kMegabyte && resident() < 22 * kMegabyte);
+  EXPECT(trim(fixture) == 0 && fixture.heap.is_backed(small, kMegabyte));
+  const std::uint64_t again = fixture.allocate(160 * kMegabyte);
+  EXPECT(again == large && !fixture.heap.is_backed(again, 160 * kMegabyte));
+  EXPECT(fixture.heap.ensure_backed(again, 160 * kMegabyte) == 0 && fixture.heap.is_backed(again, 160 * kMegabyte));
+  EXPECT(resident() >= 161 * kMegabyte && trim(fixture) == 0);
+}
+
+void memory_below_what_is_used_stays() {
+  constexpr std::uint64_t kMegabyte = 1U << 20;
+  HeapFixture fixture(256 * kMegabyte / 4096);
+  const std::uint64_t below = fixture.allocate(160 * kMegabyte);
+  const std::uint64_t above = fixture.allocate(kMegabyte);
+  EXPECT(fixture.heap.ensure_backed(below, 160 * kMegabyte) == 0 && fixture.heap.ensure_backed(above, kMegabyte) == 0);
+  fixture.free(below, 160 * kMegabyte);
+  EXPECT(!fixture.heap.is_trimmable() && trim(fixture) == 0 && trim(fixture) == 0);
+  fixture.free(above, kMegabyte);
+  EXPECT(fixture.heap.is_trimmable() && trim(fixture) == 0 && trim(fixture) != 0);
+}
+
 void memory_freed_last_is_used_first() {
   HeapFixture fixture(4096);
   const std::uint64_t first = fixture.allocate(1 << 20);
@@ -178,4 +228,6 @@ int main() {
   a_run_to_discard_waits_for_its_turn_or_for_need();
   a_full_heap_says_so_and_works_again_after_a_free();
   memory_freed_last_is_used_first();
+  memory_that_stays_free_goes_back_to_the_system();
+  memory_below_what_is_used_stays();
 }

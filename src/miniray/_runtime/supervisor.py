@@ -2,8 +2,8 @@
 #
 # Invariants  V1 single-threaded for its whole life, so fork is safe; it never imports the user's __main__.
 #             V2 it waits in one poll: the driver's pidfd and socket, the doorbell, pidfd and pipe of each worker. Three
-#                timeouts: a second after tables emptied, a second after a worker could not be had, and the
-#                refresh time of the memory monitor while a worker has a task.
+#                timeouts: a second after memory came free (trimmer.py), a second after a worker could not be had, and
+#                the refresh time of the memory monitor while a worker has a task.
 #             V3 all it knows can be found again in shared memory or from the kernel: a new supervisor adopts the living
 #                workers.
 #             V4 workers that end while starting, _QUICK_DEATHS in a row, are not replaced but for a call that waits:
@@ -32,13 +32,13 @@ from miniray._runtime import huge_pages, limits, worker_main
 from miniray._runtime.fault_points import enter_role, fault_point
 from miniray._runtime.memory_monitor import MemoryMonitor
 from miniray._runtime.memory_use import KernelKills
+from miniray._runtime.trimmer import Trimmer
 from miniray._runtime.worker_life import UNKNOWN_END, Worker, describe_end, lost_reason, reopen_life
 from miniray._runtime.worker_pools import WorkerPools
 from miniray.exceptions import SegmentCorruptedError
 
 _KIND_WORKER = 3  # process_table.hpp ProcessKind
 _NO_ROW, _NO_TASK = 0, 1  # what core._recover found of a process
-_TRIM_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _STUCK_SECONDS = 5.0
 _QUICK_DEATHS = 3  # workers that end before they took a row, in a row, until no more are started unasked
@@ -67,6 +67,7 @@ class Supervisor:
         self._kernel_kills = KernelKills()
         self._pools = WorkerPools(config["environment"], config["pool_size"])
         self._memory = MemoryMonitor(config["memory"], self._pidfd_of)
+        self._trimmer = Trimmer()
         self._retry_at: float | None = None  # when to try again to start a worker that the system refused
         self._refusal_told = False
         self._refused = ""  # why the system gives no more workers
@@ -132,11 +133,14 @@ class Supervisor:
         self._start_missing()
         self._memory.tend()
         discards_left = core._discard_places()
-        # when to give memory back that came free, unless it is used again by then
-        trim_at: float | None = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
+        self._trimmer.tend()
         while True:
             now = 0.0 if discards_left else None
-            times = [time_s for time_s in (now, trim_at, self._retry_at, self._memory.look_at) if time_s is not None]
+            times = [
+                time_s
+                for time_s in (now, self._trimmer.look_at, self._retry_at, self._memory.look_at)
+                if time_s is not None
+            ]
             for fd, _ in self._poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None):
                 if fd == self._driver_fd or (fd == self._socket.fileno() and not self._hear_driver()):
                     return
@@ -154,11 +158,7 @@ class Supervisor:
             discards_left = core._discard_places()
             self._memory.tend()
             core._relieve_lookout()
-            if trim_at is None:
-                trim_at = time.monotonic() + _TRIM_SECONDS if core._trim_wanted() else None
-            elif time.monotonic() >= trim_at:
-                core._trim()
-                trim_at = None
+            self._trimmer.tend()
 
     def _hear_driver(self) -> bool:
         return bool(self._socket.recv(64))  # it says that the session is there, then only closes: the end

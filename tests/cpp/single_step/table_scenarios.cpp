@@ -69,6 +69,22 @@ void add_tables(std::vector<Scenario>& list) {
                   .operate = [](World& world) { EXPECT(world.victim.trim() != 0); },
                   .configure = has_many_chunks,
                   .is_long = true});
+  list.push_back({.name = "heap: memory given back to the system",
+                  .prepare =
+                      [](World& world) {
+                        const ObjectKey key = put(world.driver, 30 * kPage);
+                        drop(world.driver, key);
+                        world.driver.begin_heap_trim();  // it was used since the last time
+                      },
+                  .operate =
+                      [](World& world) {
+                        world.victim.begin_heap_trim();
+                        EXPECT(world.victim.trim_heap() != 0);
+                        while (world.victim.trim_heap() != 0) {
+                        }
+                        const Index slot = begin_object(world.victim, 30 * kPage);
+                        end_object(world.victim, slot, {});
+                      }});
 }
 
 void add_processes(std::vector<Scenario>& list) {
