@@ -100,5 +100,5 @@ CASES: list[Case] = [
     shorter("object_entry", "shared memory of an object of a number", "bytes", shared_entry, in_own_session=True),
     shorter("worker_memory", "own memory of a worker's process", "MB", worker),
     shorter("actor_memory", "own memory of an actor's process", "MB", actor),
-    shorter("idle_wakeups", "wake-ups of an idle engine", "1/s", idle_wakeups),
+    shorter("idle_wakeups", "wake-ups of an idle engine", "1/s", idle_wakeups, in_own_session=True),
 ]
