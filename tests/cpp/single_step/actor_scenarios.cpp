@@ -12,14 +12,6 @@ using scheduler::TaskEntry;
 
 namespace {
 
-void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
-  Wakes wakes;
-  Transaction transaction(domain.lock);
-  work(transaction, wakes);
-  transaction.close();
-  domain.perform(wakes);
-}
-
 Index new_row(Transaction& transaction, World& world, Domain& domain, std::uint32_t result_count, std::uint32_t retries) {
   const Index task = domain.scheduler.tasks.take(transaction);
   EXPECT(task != kNone);

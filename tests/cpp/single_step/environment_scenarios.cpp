@@ -9,14 +9,6 @@ namespace process = miniray::process;
 
 namespace {
 
-void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
-  Wakes wakes;
-  Transaction transaction(domain.lock);
-  work(transaction, wakes);
-  transaction.close();
-  domain.perform(wakes);
-}
-
 // One more environment, number `expected`; from now on world.shape is one processor of it.
 void add_environment(World& world, std::uint32_t expected) {
   const Index object = begin_object(world.driver, 8);

@@ -1,21 +1,12 @@
-// Lookouts: more workers and processors' worth of tasks than the machine has processors, here one.
+// Lookouts: sessions with more workers than the machine has processors, here one.
 #include "judge.hpp"
 #include "scenario.hpp"
 
 namespace single_step {
 
 namespace scheduler = miniray::scheduler;
-namespace process = miniray::process;
 
 namespace {
-
-void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
-  Wakes wakes;
-  Transaction transaction(domain.lock);
-  work(transaction, wakes);
-  transaction.close();
-  domain.perform(wakes);
-}
 
 void has_one_processor(DomainConfig& config) { config.processors = 1; }
 
@@ -27,6 +18,13 @@ void prepare(World& world) {
   start_worker(world.join());
   (void)submit(world, world.driver, {});
   EXPECT(world.others[0].own_entry().lease.get() != kNone);
+}
+
+std::function<void(World&)> prepare_with_idle(int count) {
+  return [count](World& world) {
+    prepare(world);
+    for (int i = 0; i < count; ++i) start_worker(world.join());
+  };
 }
 
 // As many tasks queued, and the victim the lookout; other idle workers are below it in the list.
@@ -42,13 +40,17 @@ void look(World& world, bool gets_on) {
   });
 }
 
+// The victim, which was the lookout, runs a task by itself.
+void run_after_a_look(World& world) {
+  make_victim_lookout(world, 1);
+  look(world, false);
+  finish_task(world.others[0]);
+  EXPECT(shared(world).running_limit.get() == 4 && world.victim.own_entry().lease.get() != kNone);
+}
+
 void add_looks(std::vector<Scenario>& list) {
   list.push_back({.name = "lookout: looks, and more begin",
-                  .prepare =
-                      [](World& world) {
-                        prepare(world);
-                        for (int i = 0; i < 4; ++i) start_worker(world.join());
-                      },
+                  .prepare = prepare_with_idle(4),
                   .before = [](World& world) { make_victim_lookout(world, 6); },
                   .operate =
                       [](World& world) {
@@ -69,13 +71,7 @@ void add_looks(std::vector<Scenario>& list) {
                   .configure = has_one_processor});
   list.push_back({.name = "lookout: has looked, and the next begins at once",
                   .prepare = prepare,
-                  .before =
-                      [](World& world) {
-                        make_victim_lookout(world, 1);
-                        look(world, false);
-                        finish_task(world.others[0]);
-                        EXPECT(shared(world).running_limit.get() == 4 && world.victim.own_entry().lease.get() != kNone);
-                      },
+                  .before = run_after_a_look,
                   .operate =
                       [](World& world) {
                         (void)submit(world, world.victim, {});
@@ -86,12 +82,7 @@ void add_looks(std::vector<Scenario>& list) {
                   .configure = has_one_processor});
   list.push_back({.name = "lookout: has looked, and fewer run than there are processors",
                   .prepare = prepare,
-                  .before =
-                      [](World& world) {
-                        make_victim_lookout(world, 1);
-                        look(world, false);
-                        finish_task(world.others[0]);
-                      },
+                  .before = run_after_a_look,
                   .operate =
                       [](World& world) {
                         finish_task(world.victim);
@@ -134,11 +125,7 @@ void add_looks(std::vector<Scenario>& list) {
 
 void add_lookout_scenarios(std::vector<Scenario>& list) {
   list.push_back({.name = "lookout: a call is queued for it",
-                  .prepare =
-                      [](World& world) {
-                        prepare(world);
-                        start_worker(world.join());
-                      },
+                  .prepare = prepare_with_idle(1),
                   .operate =
                       [](World& world) {
                         for (int i = 0; i < 2; ++i) (void)submit(world, world.victim, {});
@@ -168,11 +155,7 @@ void add_lookout_scenarios(std::vector<Scenario>& list) {
                   .configure = has_one_processor});
   add_looks(list);
   list.push_back({.name = "lookout: leaves, and another is named",
-                  .prepare =
-                      [](World& world) {
-                        prepare(world);
-                        start_worker(world.join());
-                      },
+                  .prepare = prepare_with_idle(1),
                   .before = [](World& world) { make_victim_lookout(world, 1); },
                   .operate =
                       [](World& world) {
@@ -186,8 +169,7 @@ void add_lookout_scenarios(std::vector<Scenario>& list) {
   list.push_back({.name = "lookout: is dead, and another is named",
                   .prepare =
                       [](World& world) {
-                        prepare(world);
-                        start_worker(world.join());
+                        prepare_with_idle(1)(world);
                         world.die_after([](Domain& domain) { start_worker(domain); });
                         (void)submit(world, world.driver, {});
                         EXPECT(shared(world).lookout.get() == world.dead[0].slot);
@@ -201,8 +183,7 @@ void add_lookout_scenarios(std::vector<Scenario>& list) {
   list.push_back({.name = "lookout: is relieved, and all begin",
                   .prepare =
                       [](World& world) {
-                        prepare(world);
-                        for (int i = 0; i < 2; ++i) start_worker(world.join());
+                        prepare_with_idle(2)(world);
                         for (int i = 0; i < 3; ++i) (void)submit(world, world.driver, {});
                       },
                   .operate =

@@ -17,14 +17,6 @@ using Bundles = std::vector<std::vector<Demand>>;
 Demand cpus(std::int64_t count) { return {kCpu, 0, count * kResourceUnit}; }
 Demand gpu_units(std::int64_t units) { return {kGpu, 0, units}; }
 
-void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
-  Wakes wakes;
-  Transaction transaction(domain.lock);
-  work(transaction, wakes);
-  transaction.close();
-  domain.perform(wakes);
-}
-
 void machine(World& world, int cpu_count, int gpu_count) {
   set_processors(world, cpu_count);
   Transaction transaction(world.driver.lock);

@@ -65,6 +65,14 @@ void World::die_after(const std::function<void(Domain&)>& work) {
   (void)munmap(told, sizeof(ProcessId));
 }
 
+void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
+  Wakes wakes;
+  Transaction transaction(domain.lock);
+  work(transaction, wakes);
+  transaction.close();
+  domain.perform(wakes);
+}
+
 Index begin_object(Domain& domain, std::uint64_t size_bytes) {
   Index slot = kNone;
   while (slot == kNone) {

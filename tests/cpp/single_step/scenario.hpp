@@ -71,6 +71,7 @@ void add_recovery_scenarios(std::vector<Scenario>& list);
 
 // --- words of the scenarios -------------------------------------------------------------------------------------------------
 
+void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work);  // one section, and its wakes
 // What the Python layer does, in the same sections: cpp/python/objects.cpp, caller.cpp, executor.cpp.
 [[nodiscard]] Index begin_object(Domain& domain, std::uint64_t size_bytes);  // held, with memory, not sealed
 void end_object(Domain& domain, Index slot, const std::vector<ObjectKey>& contained);

@@ -10,14 +10,6 @@ namespace scheduler = miniray::scheduler;
 
 namespace {
 
-void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
-  Wakes wakes;
-  Transaction transaction(domain.lock);
-  work(transaction, wakes);
-  transaction.close();
-  domain.perform(wakes);
-}
-
 // The victim as a worker with a task of `call`, of which it has `more` queued.
 void lease_to_victim(World& world, const Call& call, int more) {
   for (int i = 0; i <= more; ++i) {

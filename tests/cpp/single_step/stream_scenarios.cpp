@@ -10,14 +10,6 @@ using Yield = scheduler::Scheduler::Yield;
 
 namespace {
 
-void change(Domain& domain, const std::function<void(Transaction&, Wakes&)>& work) {
-  Wakes wakes;
-  Transaction transaction(domain.lock);
-  work(transaction, wakes);
-  transaction.close();
-  domain.perform(wakes);
-}
-
 Index running_task(Domain& domain) { return domain.own_entry().lease.get(); }
 
 // As python/streams.cpp add_value().
